@@ -1,0 +1,3 @@
+from kopt import _registry
+
+__all__ = _registry.names("pruning")

@@ -1,0 +1,17 @@
+import os
+
+# Before TensorFlow loads: only errors on the screen.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras_state():
+    """Every test starts from the same seed, names and float type."""
+    keras.utils.set_random_seed(0)
+    keras.backend.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.utils.clear_session(free_memory=False)
