@@ -1,0 +1,361 @@
+"""The base of every kopt optimizer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
+
+import keras
+
+from kopt import _checks
+from kopt.optimizers import _saving
+from kopt.optimizers._engine import Engine
+from kopt.optimizers._keras import KerasDoor
+from kopt.optimizers._plan import make_plans
+from kopt.optimizers._update import FUSE_FROM, Step
+from kopt.optimizers.param_group import ParamGroup
+
+
+class Options(TypedDict, total=False):
+    """The arguments that every optimizer takes, as `Optimizer` describes them."""
+
+    weight_decay: float | None
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
+    use_ema: bool
+    ema_momentum: float
+    ema_overwrite_frequency: int | None
+    loss_scale_factor: float | None
+    gradient_accumulation_steps: int | None
+    name: str | None
+    weight_decay_mode: str
+    excluded_from_weight_decay: Sequence[Any] | None
+    reference_rate: float | None
+    cautious: bool
+    gradient_centralization: bool
+    agc: float | None
+    param_groups: Sequence[ParamGroup] | None
+    sparse: str
+    state_dtype: str | None
+    bf16_rounding: str | None
+
+
+class Optimizer(KerasDoor):
+    """What all kopt optimizers share: a method adds its formula and its state.
+
+    A subclass gives `slots`, the state of a variable, and `update`, a pure function
+    from a gradient to a direction and the next state. Everything else happens here, in
+    this order: sum over replicas, sum duplicate rows, cast up, centralize, clip, the
+    method's scalars (`once_per_step`), formula, cautious mask, learning rate, weight
+    decay, rounding, assignment, constraint, moving average.
+
+    Args:
+        learning_rate: A number from 0, a `LearningRateSchedule`, or a function without
+            arguments. Schedules count updates (Keras counts batches).
+        weight_decay: Share of the weights taken off at each update, as
+            `weight_decay_mode` says, or `None`. Defaults to `None`.
+        clipnorm: Longest norm of each variable's gradient. Clipping comes after the
+            sum over replicas.
+        clipvalue: Largest absolute value in a gradient.
+        global_clipnorm: Longest joint norm of all gradients.
+        use_ema: Keep a moving average of the weights, and write it into the model when
+            `fit` ends. It moves once an update, after constraints.
+        ema_momentum: Momentum of that average. Defaults to `0.99`.
+        ema_overwrite_frequency: Write the average into the model every so many
+            updates. Defaults to `None`, only at the end.
+        loss_scale_factor: Factor on the loss, taken out of the gradients again.
+        gradient_accumulation_steps: Update once in so many batches, by their mean
+            gradient.
+        name: Name of the optimizer.
+        weight_decay_mode: `"decoupled"` (Loshchilov & Hutter, arXiv:1711.05101) takes
+            `learning_rate * weight_decay` of each weight. `"independent"` takes
+            `weight_decay`, following only the shape of the schedule. `"l2"` adds
+            `weight_decay * weights` to the gradient. `"corrected"` (Defazio,
+            arXiv:2506.02285) lowers decoupled decay with the schedule once more.
+            `"cautious"` (arXiv:2510.12402) decays only weights that the update moves
+            towards zero. Defaults to `"decoupled"`.
+        excluded_from_weight_decay: Regular expressions searched for in variable
+            paths, or positions of variables, that do not decay.
+        reference_rate: The learning rate that `"independent"` and `"corrected"` decay
+            compare with. Defaults to the first or highest rate of `learning_rate`.
+        cautious: Drop the parts of a direction that go against the present gradient
+            (arXiv:2411.16085). Defaults to `False`.
+        gradient_centralization: Take each unit's mean off its gradient
+            (arXiv:2004.01461). Defaults to `False`.
+        agc: Largest ratio of a unit's gradient norm to its weight norm
+            (arXiv:2102.06171), commonly `0.01`. Defaults to `None`.
+        param_groups: `ParamGroup`s, settings for some variables.
+        sparse: How the gradient of an embedding is used. `"exact"` gives the result of
+            the dense gradient; `"lazy"` updates and decays only rows that the batch
+            touched, and takes time in proportion to them. Defaults to `"exact"`.
+        state_dtype: Dtype in which the state is kept. Defaults to `None`: float32 for
+            variables of 16 bits, otherwise the variable's own.
+        bf16_rounding: How a bfloat16 variable is written: `None` to the nearest,
+            `"stochastic"`, or `"kahan"` with a second variable for what is cut off
+            (arXiv:2010.06192). Defaults to `None`.
+
+    Raises:
+        TypeError: For an argument of the wrong type, or a number set as the learning
+            rate while a schedule drives it.
+        ValueError: For a number outside its range or an unknown option.
+    """
+
+    #: Whether `sparse="lazy"` may run the formula on some rows of a variable alone.
+    elementwise = True
+    #: Whether `update` has already multiplied its direction by the learning rate.
+    scales_itself = False
+    #: Arguments of the method that become variables in `hyperparameters`.
+    movable: tuple[str, ...] = ()
+    #: From which number of weights on `kernel` serves a variable.
+    kernel_from = FUSE_FROM
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        *,
+        weight_decay_mode: str = "decoupled",
+        excluded_from_weight_decay: Sequence[Any] | None = None,
+        reference_rate: float | None = None,
+        cautious: bool = False,
+        gradient_centralization: bool = False,
+        agc: float | None = None,
+        param_groups: Sequence[ParamGroup] | None = None,
+        sparse: str = "exact",
+        state_dtype: str | None = None,
+        bf16_rounding: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(learning_rate, **_checked(options))
+        if agc is not None:
+            _checks.number("agc", agc, low=0, low_open=True)
+        if state_dtype is not None:
+            state_dtype = keras.backend.standardize_dtype(state_dtype)
+            _checks.one_of("state_dtype", state_dtype, _STATE_DTYPES)
+        self.weight_decay_mode = _checks.one_of(
+            "weight_decay_mode", weight_decay_mode, _DECAY_MODES
+        )
+        self.excluded_from_weight_decay = list(excluded_from_weight_decay or [])
+        self.reference_rate = reference_rate or self.initial_rate()
+        if self.reference_rate is None and weight_decay_mode in _NEED_REFERENCE:
+            raise ValueError(
+                f"`weight_decay_mode={weight_decay_mode!r}` needs to know the learning "
+                "rate that the schedule starts from. Pass it as `reference_rate`."
+            )
+        self.cautious = bool(cautious)
+        self.gradient_centralization = bool(gradient_centralization)
+        self.agc = agc
+        self.param_groups = [_checked_group(group) for group in param_groups or []]
+        self.sparse = _checks.one_of("sparse", sparse, ("exact", "lazy"))
+        self.state_dtype = state_dtype
+        self.bf16_rounding = _checks.one_of(
+            "bf16_rounding", bf16_rounding, (None, "stochastic", "kahan")
+        )
+        #: Scalars that a callback may move while training: name to variable.
+        self.hyperparameters: dict[str, keras.Variable] = {}
+        self._engine: Engine | None = None
+
+    # What a method defines.
+
+    def slots(self, variable: keras.Variable) -> dict[str, float]:
+        """The state of a variable: the name of each slot and its first value."""
+        return {}
+
+    def once_per_step(
+        self, number: Any, gradients: Sequence[Any], variables: Sequence[Any]
+    ) -> dict[str, Any]:
+        """Scalars that all variables share in one update.
+
+        Args:
+            number: Which update this is, from 1, a float64 scalar.
+            gradients: The clipped gradients of this update, summed over replicas.
+            variables: Their variables.
+        """
+        return {}
+
+    def update(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> tuple[Any, dict[str, Any]]:
+        """The formula: a direction, to be taken off the weights, and the next state.
+
+        Pure: tensors in, tensors out, nothing assigned.
+        """
+        raise NotImplementedError
+
+    def kernel(self) -> Callable[..., None] | None:
+        """A TensorFlow kernel `(gradient, variable, state, step)` for the formula."""
+        return None
+
+    # What Keras calls.
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Create the state for `variables`; a second call does nothing.
+
+        Raises:
+            ValueError: If a group matches nothing, or two match one variable.
+        """
+        if self.built:
+            return
+        variables = list(variables)
+        with keras.name_scope(self.name, caller=self):
+            for name in ("weight_decay", *self.movable):
+                if getattr(self, name) is not None:
+                    scalar = self.add_scalar(name, getattr(self, name))
+                    self.hyperparameters[name] = scalar
+            plans = make_plans(self, variables)
+        self.know(variables)
+        self.keras_lists(
+            [plan.average for plan in plans], [plan.accumulator for plan in plans]
+        )
+        self._engine = Engine(self, plans)
+        self.built = True
+
+    def take_step(self, gradients: list[Any], positions: list[int]) -> None:
+        self._engine.take_step(gradients, positions)
+
+    def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
+        """Write the moving averages into the model, if `use_ema`, constraints kept."""
+        for plan in self._engine.plans if self._engine else []:
+            variable = plan.variable
+            if plan.average is not None:
+                variable.assign(plan.average)
+                if variable.constraint is not None:
+                    variable.assign(variable.constraint(variable))
+
+    def exclude_from_weight_decay(
+        self,
+        var_list: Sequence[keras.Variable] | None = None,
+        var_names: Sequence[str] | None = None,
+    ) -> None:
+        """Leave variables out of weight decay; saved with the optimizer.
+
+        Args:
+            var_list: Variables.
+            var_names: Regular expressions, searched for in a variable's path
+                (`"dense_1/bias"`).
+
+        Raises:
+            ValueError: If the optimizer is built already.
+        """
+        if self.built:
+            raise ValueError(
+                "`exclude_from_weight_decay` must be called before the optimizer is "
+                "built. Call it right after the optimizer's construction."
+            )
+        self.excluded_from_weight_decay += list(var_names or [])
+        if var_list:
+            self.excluded_from_weight_decay.append(list(var_list))
+
+    def state(self, variable: keras.Variable) -> dict[str, keras.Variable]:
+        """The state that belongs to a variable of the model, by slot."""
+        for plan in self._engine.plans if self._engine else []:
+            if plan.variable is variable:
+                return dict(plan.state)
+        raise ValueError(f"The optimizer was not built on {variable!r}.")
+
+    def add_scalar(self, name: str, value: float) -> keras.Variable:
+        """Create a scalar variable of the optimizer."""
+        return self.add_variable(
+            shape=(),
+            initializer=keras.initializers.Constant(value),
+            dtype=keras.backend.floatx(),
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    def save_own_variables(self, store: Any) -> None:
+        _saving.save(store, self._named_variables())
+
+    def load_own_variables(self, store: Any) -> None:
+        """Read the whole state, or nothing.
+
+        Raises:
+            ValueError: If the saved state is that of other variables or options.
+        """
+        named = self._named_variables()
+        stored = set(store.keys())
+        if stored <= {"iteration", "learning_rate"}:
+            # Saved before the first step, when there was no state.
+            named = {name: named[name] for name in stored & set(named)}
+        _saving.load(store, named, self.name)
+
+    def get_config(self) -> dict[str, Any]:
+        arguments = [*_arguments(Optimizer), *_arguments(type(self))]
+        config = {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in arguments},
+            **{name: self._present(name) for name in self.hyperparameters},
+        }
+        groups = [keras.saving.serialize_keras_object(g) for g in self.param_groups]
+        config["param_groups"] = groups or None
+        config["excluded_from_weight_decay"] = list(self.excluded_from_weight_decay)
+        return config
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Optimizer:
+        groups = [
+            keras.saving.deserialize_keras_object(group, custom_objects)
+            for group in config.get("param_groups") or []
+        ]
+        return super().from_config(
+            {**config, "param_groups": groups or None}, custom_objects
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        scalar = self.__dict__.get("hyperparameters", {}).get(name)
+        if scalar is not None:
+            scalar.assign(_checks.number(name, value, low=0))
+        super().__setattr__(name, value)
+
+    def _present(self, name: str) -> float:
+        """A hyperparameter as it was written, unless something has moved it."""
+        written, present = getattr(self, name), self.hyperparameters[name].numpy()
+        return written if present == present.dtype.type(written) else float(present)
+
+    def _named_variables(self) -> dict[str, keras.Variable]:
+        counters = {"iteration": self.batches, "learning_rate": self.rate_variable()}
+        counters |= self.hyperparameters
+        plans = self._engine.plans if self._engine else []
+        for plan in plans:
+            if plan.group is not None:
+                place = self.param_groups.index(plan.group)
+                counters[f"learning_rate_multiplier.{place}"] = plan.factor
+        return _saving.named_variables(counters, plans)
+
+
+_DECAY_MODES = ("decoupled", "independent", "l2", "corrected", "cautious")
+_NEED_REFERENCE = ("independent", "corrected")
+_STATE_DTYPES = ("bfloat16", "float32", "float64")
+
+
+def _arguments(cls: type) -> list[str]:
+    """The constructor's own arguments, those that it names itself."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    skipped = ("self", "learning_rate")
+    return [p.name for p in parameters if p.kind in named and p.name not in skipped]
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Keras's own options; those that Keras checks itself are left to it."""
+    if options.get("weight_decay") is not None:
+        _checks.number("weight_decay", options["weight_decay"], low=0)
+    for name in ("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"):
+        if options.get(name) is not None:
+            _checks.number(name, options[name], low=0, low_open=True)
+    if options.get("gradient_accumulation_steps") is not None:
+        steps = options["gradient_accumulation_steps"]
+        _checks.integer("gradient_accumulation_steps", steps, low=2)
+    return options
+
+
+def _checked_group(group: Any) -> ParamGroup:
+    if not isinstance(group, ParamGroup):
+        raise TypeError(
+            "`param_groups` must hold `kopt.ParamGroup` objects. Received: "
+            f"{group!r}. Write `kopt.ParamGroup(match, ...)`."
+        )
+    return group

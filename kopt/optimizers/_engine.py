@@ -1,0 +1,241 @@
+"""What happens between a model's gradients and its new weights, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from keras import ops
+
+from kopt.optimizers import _transforms
+from kopt.optimizers._plan import Plan
+from kopt.optimizers._sparse import is_sparse, map_values, nonzero_rows, sum_duplicates
+from kopt.optimizers._update import Step, Updater
+
+if TYPE_CHECKING:
+    from kopt.optimizers._base import Optimizer
+
+
+class Engine:
+    """Runs the updates of one built optimizer.
+
+    Args:
+        optimizer: The optimizer, with its formula and flags.
+        plans: One plan a variable, in the order of the variables.
+    """
+
+    def __init__(self, optimizer: Optimizer, plans: list[Plan]) -> None:
+        self.plans = plans
+        self._optimizer = optimizer
+        self._replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self._updater = Updater(optimizer, self._replicas)
+
+    def take_step(self, gradients: list[Any], positions: list[int]) -> None:
+        """Update variables by raw gradients, or add these to the accumulators."""
+        plans = [self.plans[position] for position in positions]
+        scale = self._optimizer.loss_scale_factor
+        if scale is not None:
+            gradients = [map_values(lambda g: g / scale, g) for g in gradients]
+        if self._replicas > 1:
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        if self._optimizer.gradient_accumulation_steps:
+            self._accumulate(gradients, plans)
+        else:
+            self._update(gradients, plans)
+
+    def _accumulate(self, gradients: list[Any], plans: list[Plan]) -> None:
+        """Add up gradients; every so many batches, update by their mean."""
+        every = self._optimizer.gradient_accumulation_steps
+
+        def add(gradients: list[Any]) -> None:
+            self._for_each(_add_to_accumulator, plans, gradients)
+
+        def update(gradients: list[Any]) -> None:
+            means = [_mean(p, g, every) for p, g in zip(plans, gradients, strict=True)]
+            lazy = self._optimizer.sparse == "lazy"
+            self._update(
+                [
+                    nonzero_rows(mean) if lazy and is_sparse(gradient) else mean
+                    for mean, gradient in zip(means, gradients, strict=True)
+                ],
+                plans,
+            )
+            self._for_each(_clear_accumulator, plans)
+
+        last = (self._optimizer.batches.value + 1) % every == 0
+        if self._replicas == 1:
+            tf.cond(last, lambda: update(gradients), lambda: add(gradients))
+            return
+
+        # A condition may not contain a meeting of the replicas, so it is evaluated
+        # where they have met, and sends all of them down the same branch.
+        def choose(strategy: tf.distribute.Strategy, gradients: Any) -> None:
+            def send(branch: Callable[[list[Any]], None]) -> Callable[[], None]:
+                def run() -> None:
+                    strategy.extended.call_for_each_replica(branch, args=(gradients,))
+
+                return run
+
+            met = (self._optimizer.batches.value + 1) % every == 0
+            tf.cond(met, send(update), send(add))
+
+        tf.distribute.get_replica_context().merge_call(choose, args=(gradients,))
+
+    def _update(self, gradients: list[Any], plans: list[Plan]) -> None:
+        ready = self._clipped(
+            [self._readied(g, p) for g, p in zip(gradients, plans, strict=True)]
+        )
+        self._for_each(self._write, plans, ready, self._steps(ready, plans))
+
+    def _write(self, plan: Plan, gradient: Any, step: Step) -> None:
+        """Formula and assignment, then the constraint, then the moving average."""
+        self._updater.write(plan, gradient, step)
+        variable = plan.variable
+        if variable.constraint is not None:
+            variable.assign(variable.constraint(variable))
+        if plan.average is not None:
+            self._average(plan)
+
+    def _average(self, plan: Plan) -> None:
+        average, variable = plan.average.value, plan.variable.value
+        # The first average is the first weights.
+        started = tf.cast(self._optimizer.iterations > 0, plan.dtype)
+        momentum = started * self._optimizer.ema_momentum
+        present = tf.cast(variable, plan.dtype)
+        average.assign_add((1 - momentum) * (present - average))
+        every = self._optimizer.ema_overwrite_frequency
+        if every:
+            due = (self._optimizer.iterations + 1) % every == 0
+            value = tf.where(due, tf.cast(average, variable.dtype), variable)
+            variable.assign(value)
+
+    def _readied(self, gradient: Any, plan: Plan) -> Any:
+        """Dense, or rows without duplicates, in the dtype of the arithmetic."""
+        optimizer, variable = self._optimizer, plan.variable
+        if is_sparse(gradient):
+            if self._rows_will_do(plan):
+                gradient = sum_duplicates(gradient)
+                return map_values(lambda values: tf.cast(values, plan.dtype), gradient)
+            gradient = tf.math.unsorted_segment_sum(
+                gradient.values, gradient.indices, variable.shape[0]
+            )
+        gradient = tf.cast(gradient, plan.dtype)
+        if optimizer.gradient_centralization:
+            gradient = _transforms.centralize(gradient)
+        if optimizer.agc is not None:
+            weights = tf.cast(variable.value, plan.dtype)
+            gradient = _transforms.clip_adaptively(gradient, weights, optimizer.agc)
+        return gradient
+
+    def _rows_will_do(self, plan: Plan) -> bool:
+        """Whether the rows that a gradient names are the only ones to be touched."""
+        optimizer = self._optimizer
+        if not optimizer.elementwise:
+            return False
+        if optimizer.sparse == "lazy":
+            return True
+        # Without state and decay, the other rows would not move: a shortcut.
+        return not (
+            plan.state
+            or plan.weight_decay is not None
+            or optimizer.gradient_centralization
+            or optimizer.agc
+            or optimizer.cautious
+        )
+
+    def _clipped(self, gradients: list[Any]) -> list[Any]:
+        optimizer = self._optimizer
+        values = [g.values if is_sparse(g) else g for g in gradients]
+        if optimizer.clipnorm:
+            limit = optimizer.clipnorm
+            values = [_transforms.clip_by_norm(v, limit) for v in values]
+        elif optimizer.global_clipnorm:
+            values = _transforms.clip_by_global_norm(values, optimizer.global_clipnorm)
+        elif optimizer.clipvalue:
+            limit = optimizer.clipvalue
+            values = [ops.clip(v, -limit, limit) for v in values]
+        else:
+            return gradients
+        return [
+            tf.IndexedSlices(v, g.indices, g.dense_shape) if is_sparse(g) else v
+            for v, g in zip(values, gradients, strict=True)
+        ]
+
+    def _steps(self, gradients: list[Any], plans: list[Plan]) -> list[Step]:
+        """Each variable's scalars; what variables share is computed once."""
+        optimizer = self._optimizer
+        number = ops.cast(optimizer.iterations + 1, "float64")
+        rate = optimizer.learning_rate
+        variables = [plan.variable.value for plan in plans]
+        shared = optimizer.once_per_step(number, gradients, variables)
+        common = {
+            dtype: Step(
+                number=tf.cast(number, dtype),
+                learning_rate=ops.cast(rate, dtype),
+                shared={name: ops.cast(v, dtype) for name, v in shared.items()},
+            )
+            for dtype in {plan.dtype for plan in plans}
+        }
+        return [self._own(common[plan.dtype], plan, number) for plan in plans]
+
+    def _own(self, step: Step, plan: Plan, number: Any) -> Step:
+        """The scalars that are a variable's own."""
+        if plan.weight_decay is not None:
+            step = step._replace(weight_decay=ops.cast(plan.weight_decay, plan.dtype))
+        if plan.factor is not None:
+            factor = ops.cast(plan.factor, plan.dtype)
+            step = step._replace(
+                learning_rate=step.learning_rate * factor,
+                moves=tf.cast(factor > 0, plan.dtype),
+            )
+        if plan.rounds_at_random:
+            seed = tf.stack([tf.cast(number, tf.int32), plan.index])
+            step = step._replace(seed=seed)
+        return step
+
+    def _for_each(
+        self, function: Callable[..., None], plans: list[Plan], *columns: Sequence[Any]
+    ) -> None:
+        """Call `function(plan, ...)` for every variable, on each of its devices."""
+        if self._replicas == 1:
+            for plan, *row in zip(plans, *columns, strict=True):
+                function(plan, *row)
+            return
+
+        def meet(strategy: tf.distribute.Strategy, *columns: Any) -> None:
+            for plan, *row in zip(plans, *columns, strict=True):
+                strategy.extended.update(
+                    plan.variable.value,
+                    lambda _, *row, plan=plan: function(plan, *row),
+                    args=tuple(row),
+                    group=False,
+                )
+
+        tf.distribute.get_replica_context().merge_call(meet, args=columns)
+
+
+def _add_to_accumulator(plan: Plan, gradient: Any) -> None:
+    accumulator = plan.accumulator.value
+    gradient = map_values(lambda values: tf.cast(values, plan.dtype), gradient)
+    if is_sparse(gradient):
+        accumulator.scatter_add(gradient)
+    else:
+        accumulator.assign_add(gradient)
+
+
+def _clear_accumulator(plan: Plan) -> None:
+    accumulator = plan.accumulator.value
+    accumulator.assign(tf.zeros_like(accumulator))
+
+
+def _mean(plan: Plan, gradient: Any, count: int) -> Any:
+    """The mean of the accumulated gradients and the last one."""
+    accumulated = tf.convert_to_tensor(plan.accumulator.value)
+    gradient = map_values(lambda values: tf.cast(values, plan.dtype), gradient)
+    if is_sparse(gradient):
+        gradient = tf.math.unsorted_segment_sum(
+            gradient.values, gradient.indices, accumulated.shape[0]
+        )
+    return (accumulated + gradient) / count

@@ -1,0 +1,148 @@
+"""What is settled about each variable when an optimizer is built."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kopt.optimizers.param_group import ParamGroup, matching
+
+if TYPE_CHECKING:
+    from kopt.optimizers._base import Optimizer
+
+#: The slot that holds what Kahan rounding cut off a 16-bit variable.
+COMPENSATION = "compensation"
+
+_NARROW = ("bfloat16", "float16")
+
+
+@dataclass
+class Plan:
+    """One variable with its state and its settings.
+
+    Args:
+        index: Its position among the optimizer's variables.
+        variable: The variable of the model.
+        dtype: Dtype of the arithmetic, `"float32"` or `"float64"`.
+        state: The method's slots by name.
+        average: Moving average, under `use_ema`.
+        accumulator: Sum of gradients, under gradient accumulation.
+        group: The group that names the variable.
+        factor: The group's factor on the learning rate.
+        weight_decay: A number, a variable, or `None` where nothing decays.
+    """
+
+    index: int
+    variable: keras.Variable
+    dtype: str
+    state: dict[str, keras.Variable] = field(default_factory=dict)
+    average: keras.Variable | None = None
+    accumulator: keras.Variable | None = None
+    group: ParamGroup | None = None
+    factor: keras.Variable | None = None
+    weight_decay: Any = None
+
+    @property
+    def size(self) -> int:
+        """How many weights the variable holds."""
+        return math.prod(self.variable.shape)
+
+    @property
+    def rounds_at_random(self) -> bool:
+        """Whether writing results needs random numbers."""
+        stored = [self.variable, *self.state.values()]
+        return any(variable.dtype == "bfloat16" for variable in stored)
+
+
+def make_plans(optimizer: Optimizer, variables: Sequence[keras.Variable]) -> list[Plan]:
+    """Create every variable's state and settle what holds for it.
+
+    Raises:
+        ValueError: If a group matches nothing, or two groups match one variable.
+    """
+    groups = _resolved_groups(optimizer, variables)
+    factors = {id(group): _factor(optimizer, group) for group in groups.values()}
+    excluded = _excluded(optimizer, variables)
+    plans = []
+    for index, variable in enumerate(variables):
+        group = groups.get(index)
+        decay = _decay(optimizer, group, index in excluded)
+        plan = Plan(index, variable, _arithmetic_dtype(variable), weight_decay=decay)
+        if group is not None:
+            plan.group, plan.factor = group, factors[id(group)]
+        _add_state(optimizer, plan)
+        plans.append(plan)
+    return plans
+
+
+def _arithmetic_dtype(variable: keras.Variable) -> str:
+    return "float64" if variable.dtype == "float64" else "float32"
+
+
+def _add_state(optimizer: Optimizer, plan: Plan) -> None:
+    """Create the slots beside the variable, on its device."""
+    variable = plan.variable
+
+    def add(name: str, dtype: str, value: float = 0.0) -> keras.Variable:
+        return optimizer.add_variable(
+            shape=variable.shape,
+            initializer=keras.initializers.Constant(value),
+            dtype=dtype,
+            name=f"{variable.path.replace('/', '_')}_{name}",
+            layout=getattr(variable, "_layout", None),
+        )
+
+    with optimizer.colocated(variable):
+        if optimizer.gradient_accumulation_steps:
+            plan.accumulator = add("gradient_accumulator", plan.dtype)
+        if optimizer.is_overwritten(variable):
+            return
+        if optimizer.use_ema:
+            plan.average = add("average", plan.dtype)
+        for name, value in optimizer.slots(variable).items():
+            plan.state[name] = add(name, optimizer.state_dtype or plan.dtype, value)
+        if optimizer.bf16_rounding == "kahan" and variable.dtype in _NARROW:
+            plan.state[COMPENSATION] = add(COMPENSATION, variable.dtype)
+
+
+def _resolved_groups(
+    optimizer: Optimizer, variables: Sequence[keras.Variable]
+) -> dict[int, ParamGroup]:
+    owner: dict[int, ParamGroup] = {}
+    for group in optimizer.param_groups:
+        for index in group.resolve(variables):
+            if index in owner:
+                raise ValueError(
+                    f"Two of `param_groups` match {variables[index].path!r}: "
+                    f"{owner[index].match!r} and {group.match!r}. A variable can be in "
+                    "one group; make the matches exclude each other."
+                )
+            owner[index] = group
+    return owner
+
+
+def _factor(optimizer: Optimizer, group: ParamGroup) -> keras.Variable:
+    factor = optimizer.add_scalar("learning_rate_multiplier", 1.0)
+    group.bind(factor)
+    return factor
+
+
+def _excluded(optimizer: Optimizer, variables: Sequence[keras.Variable]) -> set[int]:
+    """Positions without weight decay; they replace the rules, to be saved."""
+    found: set[int] = set()
+    for match in optimizer.excluded_from_weight_decay:
+        found |= {match} if isinstance(match, int) else set(matching(match, variables))
+    optimizer.excluded_from_weight_decay = sorted(found)
+    return found
+
+
+def _decay(optimizer: Optimizer, group: ParamGroup | None, excluded: bool) -> Any:
+    if excluded:
+        return None
+    if group is not None and group.weight_decay is not None:
+        return group.weight_decay or None
+    return optimizer.hyperparameters.get("weight_decay")

@@ -1,0 +1,54 @@
+"""An optimizer's state by name, all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any
+
+import keras
+
+from kopt.optimizers._plan import Plan
+
+
+def named_variables(
+    counters: Mapping[str, keras.Variable | None], plans: Iterable[Plan]
+) -> dict[str, keras.Variable]:
+    """Every variable of an optimizer under a name that says what it is."""
+    named = {name: variable for name, variable in counters.items()}
+    for plan in plans:
+        extras = {"average": plan.average, "accumulator": plan.accumulator}
+        for slot, variable in {**plan.state, **extras}.items():
+            named[f"{slot}.{plan.index}"] = variable
+    return {name: variable for name, variable in named.items() if variable is not None}
+
+
+def save(store: MutableMapping[str, Any], named: Mapping[str, keras.Variable]) -> None:
+    """Write the values into a Keras weights store."""
+    for name, variable in named.items():
+        store[name] = keras.ops.convert_to_numpy(variable.value)
+
+
+def load(
+    store: Mapping[str, Any], named: Mapping[str, keras.Variable], owner: str
+) -> None:
+    """Read all the values from a Keras weights store, or none of them.
+
+    Raises:
+        ValueError: If a value is missing, left over, or of another shape.
+    """
+    stored = {name: store[name] for name in store.keys()}
+    problems = [f"{name} is missing" for name in sorted(set(named) - set(stored))]
+    problems += [f"{name} is not known" for name in sorted(set(stored) - set(named))]
+    for name in sorted(set(named) & set(stored)):
+        saved, present = tuple(stored[name].shape), tuple(named[name].shape)
+        if saved != present:
+            problems.append(f"{name} has shape {saved}, needed is {present}")
+    if problems:
+        listed = "; ".join(problems[:8]) + ("; ..." if len(problems) > 8 else "")
+        raise ValueError(
+            f"The saved state does not fit the optimizer {owner!r}: {listed}. Nothing "
+            "was loaded. Load it with the same optimizer class, the same options and "
+            "a model with the same trainable variables in the same order."
+        )
+    for name, variable in named.items():
+        variable.assign(stored[name])
