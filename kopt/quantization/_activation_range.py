@@ -1,0 +1,114 @@
+"""The range of one tensor inside a model, and fake-quantization to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kopt.quantization import ranges
+from kopt.quantization._scopes import values_are_real
+
+
+@keras.saving.register_keras_serializable(package="kopt")
+class ActivationRange(keras.layers.Layer):
+    """Rounds a tensor to the grid of a range that follows the training data.
+
+    `calibrate` sets the range. In training each batch moves it by `rate` toward the
+    batch's own smallest and largest value; at inference it stands still.
+
+    Args:
+        bits: Bits of the grid.
+        rate: Share of a new batch in the moving average, 0 to 1. It is kept in a
+            variable, so that it can change in the middle of `fit`.
+        fixed: `(low, high)` of a range that is known beforehand and never moves.
+    """
+
+    def __init__(
+        self,
+        bits: int = 8,
+        rate: float = 0.01,
+        fixed: tuple[float, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.bits = bits
+        self.rate = rate
+        self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
+        low, high = self.fixed or (0.0, 0.0)
+        self.low = self._scalar("low", low)
+        self.high = self._scalar("high", high)
+        self.current_rate = self._scalar("rate", 0.0 if fixed else rate)
+        # Set by `calibrate` for its time: takes each tensor that comes by.
+        self.observer: Callable[[Any], None] | None = None
+        self._known_calibrated = False
+
+    def _scalar(self, name: str, value: float) -> keras.Variable:
+        return self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(value),
+            trainable=False,
+            name=name,
+            # Replicas see different batches: their ranges are averaged.
+            aggregation="mean",
+        )
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the range has a width; read from the variables, not the graph."""
+        with tf.init_scope():
+            return bool(self.high.numpy() > self.low.numpy())
+
+    def set_range(self, low: float, high: float) -> None:
+        """Set the range to one around `[low, high]` that holds zero."""
+        low, high = ranges.enclosing_range(low, high)
+        self.low.assign(low)
+        self.high.assign(high)
+
+    def set_rate(self, rate: float) -> None:
+        """Set the share of a new batch; 0 freezes the range."""
+        if self.fixed is None:
+            self.current_rate.assign(rate)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        if self.observer is not None:
+            self.observer(inputs)
+            return inputs
+        self._require_calibration()
+        if training and self.fixed is None:
+            self._follow(inputs)
+        return ranges.fake_quantize(
+            inputs, self.low.value, self.high.value, bits=self.bits
+        )
+
+    def _follow(self, inputs: Any) -> None:
+        values = tf.stop_gradient(tf.cast(inputs, tf.float32))
+        low, high = ranges.enclosing_range(tf.reduce_min(values), tf.reduce_max(values))
+        rate = self.current_rate.value
+        self.low.assign(ranges.moved_toward(self.low.value, low, rate))
+        self.high.assign(ranges.moved_toward(self.high.value, high, rate))
+
+    def _require_calibration(self) -> None:
+        # Outside of the graph: once for each trace, at no cost for a step.
+        if self._known_calibrated or not values_are_real():
+            return
+        if not self.calibrated:
+            raise RuntimeError(
+                f"The range {self.path or self.name!r} has not been calibrated. Run "
+                "`kopt.quantization.calibrate(model, data)`, pass `calibration_data` "
+                "to `quantize_model`, or load weights that hold ranges."
+            )
+        self._known_calibrated = True
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "bits": self.bits,
+            "rate": self.rate,
+            "fixed": self.fixed,
+        }

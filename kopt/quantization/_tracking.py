@@ -1,0 +1,47 @@
+"""What Keras knows of a layer's parts: the one place that uses Keras's private names.
+
+`Layer._flatten_layers` lists the sublayers of any layer (`Model.layers` is public,
+but stops at the first level and at models). `Layer._tracker` is locked once a layer
+is built; it has to be opened to give a finished layer one sublayer more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+
+def sublayers(layer: keras.Layer) -> list[keras.Layer]:
+    """All layers inside a layer or model, at any depth, without itself."""
+    return layer._flatten_layers(include_self=False, recursive=True)
+
+
+def own_layers(layer: keras.Layer) -> list[keras.Layer]:
+    """The layers that a layer holds itself, not those inside these."""
+    return layer._flatten_layers(include_self=False, recursive=False)
+
+
+def add_sublayer(layer: keras.Layer, name: str, sublayer: keras.Layer) -> None:
+    """Make `sublayer` a part of `layer`: its weights are counted, saved, restored."""
+    with _unlocked(layer):
+        setattr(layer, name, sublayer)
+
+
+def remove_sublayer(layer: keras.Layer, name: str) -> None:
+    """Undo `add_sublayer`."""
+    with _unlocked(layer):
+        layer._tracker.untrack(getattr(layer, name))
+        delattr(layer, name)
+
+
+@contextmanager
+def _unlocked(layer: keras.Layer) -> Iterator[None]:
+    locked = layer._tracker.locked
+    layer._tracker.unlock()
+    try:
+        yield
+    finally:
+        if locked:
+            layer._tracker.lock()

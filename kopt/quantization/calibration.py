@@ -1,0 +1,118 @@
+"""Ranges from sample data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kopt import _checks
+from kopt._registry import register
+from kopt.quantization._activation_range import ActivationRange
+from kopt.quantization._batches import input_batches
+from kopt.quantization._observers import OBSERVERS, Observer
+from kopt.quantization._quantized_layer import quantized_layers
+
+
+@register("quantization")
+def calibrate(model: keras.Model, data: Any, method: str = "minmax") -> keras.Model:
+    """Set the ranges of a quantized model's tensors from sample data.
+
+    The samples pass through the model in inference mode, so no statistic of a batch
+    normalization moves, with weights on their grids and tensors not rounded. A few
+    hundred samples of what the model will meet are plenty. Ranges that the runtime
+    prescribes stay as they are; a range that no sample reaches is left as it was.
+
+    Args:
+        model: A model from `quantize_model`; it is changed in place.
+        data: An array; a list or dict of arrays for several inputs; a tuple `(x, y)`
+            or `(x, y, sample_weight)`; a `tf.data.Dataset`, a
+            `keras.utils.PyDataset` or another iterable of batches.
+        method: `"minmax"`, from the smallest to the largest value seen, or `"ema"`,
+            an average of the batches' own ranges, which a single odd sample moves
+            less.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: If the model is not quantized, the data are empty, or they or the
+            values inside the model are not finite. The ranges are then as before.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    >>> model = kopt.quantization.quantize_model(model)
+    >>> data = np.linspace(-1, 3, 40, dtype="float32").reshape(10, 4)
+    >>> model = kopt.quantization.calibrate(model, data)
+    """
+    layers = quantized_layers(_checks.keras_model("model", model))
+    if not layers:
+        raise ValueError(
+            f"{model.name!r} is not quantized. Use "
+            "`kopt.quantization.quantize_model(model)` first."
+        )
+    _checks.one_of("method", method, list(OBSERVERS))
+    _, batches = input_batches(model, data)
+    calibrate_on(model, batches, method)
+    return model
+
+
+def calibrate_on(model: keras.Model, batches: Iterable[Any], method: str) -> None:
+    """`calibrate`, from batches that were checked."""
+    observers: dict[int, tuple[ActivationRange, Observer]] = {
+        id(one): (one, OBSERVERS[method]())
+        for layer in quantized_layers(model)
+        for one in layer.quantizer.all_ranges()
+        if one.fixed is None
+    }
+    with _observing(observers.values()) as reached:
+        for batch in batches:
+            with _eagerly():
+                model(batch, training=False)
+    for one, observer in observers.values():
+        if one in reached:
+            one.set_range(*observer.settle())
+
+
+@contextmanager
+def _observing(
+    observers: Iterable[tuple[ActivationRange, Observer]],
+) -> Iterator[list[ActivationRange]]:
+    reached: list[ActivationRange] = []
+
+    def note(one: ActivationRange, observer: Observer) -> Any:
+        def observe(values: Any) -> None:
+            numbers = np.asarray(values)
+            if not np.isfinite(numbers).all():
+                raise ValueError(
+                    f"{one.name!r} is NaN or infinite on the calibration data. "
+                    "Look for a division by zero or an overflow before it."
+                )
+            observer.observe(numbers)
+            reached.append(one)
+
+        return observe
+
+    try:
+        for one, observer in observers:
+            one.observer = note(one, observer)
+        yield reached
+    finally:
+        for one, _ in observers:
+            one.observer = None
+
+
+@contextmanager
+def _eagerly() -> Iterator[None]:
+    # A `tf.function` inside the model would keep what it was traced with.
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)

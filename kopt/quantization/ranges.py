@@ -1,0 +1,148 @@
+"""Ranges, grids and fake-quantization, as functions on arrays.
+
+A range `[low, high]` and a number of bits make a grid of equally spaced values, of
+which zero is always one: TFLite stores a value as the number of its grid point.
+Fake-quantization moves each value to the nearest grid point and stays in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+# A channel of zeros still needs a grid: the narrowest on which nothing divides by
+# zero or by a denormal number. On it, as on every grid, zero stays zero.
+NARROWEST = 1e-30
+
+
+class Grid(NamedTuple):
+    """The values that a quantized tensor can take.
+
+    Attributes:
+        low: The smallest value, float.
+        high: The largest value, float.
+        scale: The distance between two neighbours.
+        zero_point: The signed integer that stands for 0.0: -128 to 127 at 8 bits.
+    """
+
+    low: float
+    high: float
+    scale: float
+    zero_point: int
+
+
+def grid(low: float, high: float, bits: int = 8, *, narrow: bool = False) -> Grid:
+    """The grid of a range, moved so that zero falls on a grid point.
+
+    TensorFlow's fake-quantization kernels use this same grid: the scale is kept and
+    the range is moved by less than one step ("nudged").
+
+    Args:
+        low: Lower end of the range, at most 0.
+        high: Upper end of the range, at least 0 and greater than `low`.
+        bits: Bits of the stored integer.
+        narrow: Whether the lowest integer goes unused, which makes a symmetric range
+            a symmetric grid.
+    """
+    # float32 throughout, as in the kernels, or zero points differ at a tie.
+    lower, upper = np.float32(low), np.float32(high)
+    first, last = np.float32(narrow), np.float32(2**bits - 1)
+    scale = (upper - lower) / (last - first)
+    zero = np.clip(np.floor(first - lower / scale + np.float32(0.5)), first, last)
+    return Grid(
+        low=float((first - zero) * scale),
+        high=float((last - zero) * scale),
+        scale=float(scale),
+        zero_point=int(zero) - 2 ** (bits - 1),
+    )
+
+
+def enclosing_range(low: Any, high: Any) -> tuple[Any, Any]:
+    """The smallest usable range around `[low, high]`: it holds zero and has a width.
+
+    A layer whose outputs are all zero gets the range `[0, 1]`.
+    """
+    low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
+    return low, tf.where(high - low > NARROWEST, high, 1.0)
+
+
+def moved_toward(old: Any, new: Any, rate: Any) -> Any:
+    """One step of a moving average: `old + rate * (new - old)`."""
+    return old + rate * (new - old)
+
+
+def fake_quantize(values: Any, low: Any, high: Any, bits: int = 8) -> Any:
+    """Values rounded to the grid of `[low, high]`, in the float type they came in.
+
+    Gradients pass unchanged inside the range and are zero outside it.
+
+    Args:
+        values: Tensor of any shape. Integers give a float32 result.
+        low: Scalar, at most 0.
+        high: Scalar, at least 0, greater than `low`.
+        bits: Bits of the grid, 2 to 16.
+    """
+    values = tf.convert_to_tensor(values)
+    # The kernel exists for float32 only.
+    rounded = tf.quantization.fake_quant_with_min_max_vars(
+        tf.cast(values, tf.float32), low, high, num_bits=bits
+    )
+    return tf.cast(rounded, values.dtype) if values.dtype.is_floating else rounded
+
+
+def channel_bounds(weights: Any, channel_axes: Sequence[int]) -> Any:
+    """The largest absolute value of each channel, a vector.
+
+    Args:
+        weights: Tensor.
+        channel_axes: Axes that together number the channels; negative ones count
+            from the end. None of them: one bound for the whole tensor.
+    """
+    columns, _ = _channels_last(tf.convert_to_tensor(weights), channel_axes)
+    return tf.maximum(tf.reduce_max(tf.abs(columns), axis=0), NARROWEST)
+
+
+def fake_quantize_weights(
+    weights: Any, channel_axes: Sequence[int], bits: int = 8
+) -> Any:
+    """Weights rounded to a symmetric grid per channel; zero stays exactly zero.
+
+    The grid of a channel runs from `-bound` to `bound`, its largest absolute value,
+    in `2**bits - 2` steps. Gradients pass unchanged (straight-through).
+
+    Args:
+        weights: float32 tensor.
+        channel_axes: See `channel_bounds`.
+        bits: Bits of the grid, 2 to 16.
+
+    Returns:
+        A tensor like `weights`.
+    """
+
+    @tf.custom_gradient
+    def rounded(values: Any) -> tuple[Any, Any]:
+        columns, restore = _channels_last(values, channel_axes)
+        bounds = channel_bounds(values, channel_axes)
+        on_grid = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            columns, -bounds, bounds, num_bits=bits, narrow_range=True
+        )
+        return restore(on_grid), lambda gradient: gradient
+
+    return rounded(tf.convert_to_tensor(weights))
+
+
+def _channels_last(values: Any, channel_axes: Sequence[int]) -> tuple[Any, Any]:
+    """A matrix with one column a channel, and the way back."""
+    rank = len(values.shape)
+    channels = [axis % rank for axis in channel_axes]
+    order = [axis for axis in range(rank) if axis not in channels] + channels
+    moved = tf.transpose(values, order)
+    count = int(np.prod([values.shape[axis] for axis in channels], dtype=np.int64))
+
+    def restore(columns: Any) -> Any:
+        return tf.transpose(tf.reshape(columns, moved.shape), np.argsort(order))
+
+    return tf.reshape(moved, (-1, count)), restore

@@ -1,0 +1,85 @@
+"""Weights moved onto their grids, as an export needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+from kopt import _checks
+from kopt._registry import register
+from kopt.quantization._quantized_layer import QuantizedLayer, quantized_layers
+
+
+@register("quantization")
+def is_quantized(model: keras.Model) -> bool:
+    """Whether any layer of a model, at any depth, is quantized by kopt.
+
+    Args:
+        model: A Keras model.
+    """
+    return bool(quantized_layers(_checks.keras_model("model", model, built=False)))
+
+
+@register("quantization")
+@contextmanager
+def snapped(model: keras.Model) -> Iterator[keras.Model]:
+    """Inside, the weights hold their grid values and only tensors are rounded.
+
+    For a converter: it finds plain weights, which it puts on the same grid per
+    channel, and the ranges of all tensors. On leaving, every weight is back as it
+    was, to the bit, also after an exception.
+
+    A function that was traced before still rounds the weights itself; trace a fresh
+    `tf.function` inside. Training inside is lost on leaving.
+
+    Args:
+        model: A quantized model.
+
+    Yields:
+        The model.
+
+    Raises:
+        ValueError: If the model is not quantized.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    >>> data = np.linspace(-1, 1, 40, dtype="float32").reshape(10, 4)
+    >>> model = kopt.quantization.quantize_model(model, calibration_data=data)
+    >>> with kopt.quantization.snapped(model):
+    ...     on_grid = model.layers[0].kernel.numpy()
+    >>> scale = np.abs(on_grid).max(axis=0) / 127
+    >>> bool(np.allclose(on_grid / scale, np.round(on_grid / scale), atol=1e-4))
+    True
+    """
+    layers = quantized_layers(_checks.keras_model("model", model))
+    if not layers:
+        raise ValueError(
+            f"{model.name!r} is not quantized. Use "
+            "`kopt.quantization.quantize_model(model)` first."
+        )
+    before = _snap(layers)
+    try:
+        yield model
+    finally:
+        for layer in layers:
+            layer.quantizer.snapped = False
+        for variable, value in before:
+            variable.assign(value)
+
+
+def _snap(layers: list[QuantizedLayer]) -> list[tuple[keras.Variable, object]]:
+    """Put all weights on their grids; returns the variables with what they held."""
+    grids = {
+        id(grid.variable(layer)): (grid.variable(layer), grid.fake_quantized(layer))
+        for layer in layers
+        for grid in layer.quantizer.weight_grids
+    }
+    before = [(variable, variable.numpy()) for variable, _ in grids.values()]
+    for variable, value in grids.values():
+        variable.assign(value)
+    for layer in layers:
+        layer.quantizer.snapped = True
+    return before

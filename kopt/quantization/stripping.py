@@ -1,0 +1,41 @@
+"""The way back to a float model."""
+
+from __future__ import annotations
+
+import keras
+
+from kopt import _checks
+from kopt._registry import register
+from kopt.quantization._quantized_layer import (
+    detach,
+    forget_compiled_functions,
+    quantized_layers,
+)
+
+
+@register("quantization")
+def strip_quantization(model: keras.Model) -> keras.Model:
+    """Turn a quantized model back into the float model it was, with today's weights.
+
+    Weights stay as training left them, not rounded; ranges are dropped. A model that
+    is not quantized comes back as it is.
+
+    Args:
+        model: A model; it is changed in place.
+
+    Returns:
+        The same object.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    >>> _ = kopt.quantization.quantize_model(model)
+    >>> type(model.layers[0]).__name__
+    'QuantizedDense'
+    >>> type(kopt.quantization.strip_quantization(model).layers[0]).__name__
+    'Dense'
+    """
+    for layer in quantized_layers(_checks.keras_model("model", model)):
+        detach(layer)
+    forget_compiled_functions(model)
+    return model
