@@ -1,6 +1,7 @@
 """Optimizers for `model.compile(optimizer=...)`."""
 
 from kopt import _registry
+from kopt.optimizers._base import CommonOptions as CommonOptions
 from kopt.optimizers._base import Optimizer as Optimizer
 from kopt.optimizers._base import Options as Options
 from kopt.optimizers.adam import Adam as Adam

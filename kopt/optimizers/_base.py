@@ -17,10 +17,9 @@ from kopt.optimizers._update import FUSE_FROM, Step
 from kopt.optimizers.param_group import ParamGroup
 
 
-class Options(TypedDict, total=False):
+class CommonOptions(TypedDict, total=False):
     """The arguments that every optimizer takes, as `Optimizer` describes them."""
 
-    weight_decay: float | None
     clipnorm: float | None
     clipvalue: float | None
     global_clipnorm: float | None
@@ -29,7 +28,6 @@ class Options(TypedDict, total=False):
     ema_overwrite_frequency: int | None
     loss_scale_factor: float | None
     gradient_accumulation_steps: int | None
-    name: str | None
     weight_decay_mode: str
     excluded_from_weight_decay: Sequence[Any] | None
     reference_rate: float | None
@@ -40,6 +38,12 @@ class Options(TypedDict, total=False):
     sparse: str
     state_dtype: str | None
     bf16_rounding: str | None
+
+
+class Options(CommonOptions, total=False):
+    """The same with weight decay, for methods that do not name it themselves."""
+
+    weight_decay: float | None
 
 
 class Optimizer(KerasDoor):
@@ -212,6 +216,7 @@ class Optimizer(KerasDoor):
         self.built = True
 
     def take_step(self, gradients: list[Any], positions: list[int]) -> None:
+        assert self._engine is not None  # `apply` builds first.
         self._engine.take_step(gradients, positions)
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
@@ -333,10 +338,13 @@ _STATE_DTYPES = ("bfloat16", "float32", "float64")
 
 def _arguments(cls: type) -> list[str]:
     """The constructor's own arguments, those that it names itself."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
+    parameters = inspect.signature(cls).parameters.values()
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    skipped = ("self", "learning_rate")
-    return [p.name for p in parameters if p.kind in named and p.name not in skipped]
+    return [
+        parameter.name
+        for parameter in parameters
+        if parameter.kind in named and parameter.name != "learning_rate"
+    ]
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from kopt import _checks
 class KerasDoor(keras.optimizers.Optimizer):
     """What Keras calls, reduced to one hook: `take_step`."""
 
+    built: bool
+
     def __init__(self, learning_rate: Any, **options: Any) -> None:
         super().__init__(_checked_rate(learning_rate), **options)
 

@@ -40,8 +40,8 @@ class Plan:
     variable: keras.Variable
     dtype: str
     state: dict[str, keras.Variable] = field(default_factory=dict)
-    average: keras.Variable | None = None
-    accumulator: keras.Variable | None = None
+    average: Any = None
+    accumulator: Any = None
     group: ParamGroup | None = None
     factor: keras.Variable | None = None
     weight_decay: Any = None

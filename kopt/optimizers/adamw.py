@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from kopt._registry import register
-from kopt.optimizers._base import Options
+from kopt.optimizers._base import CommonOptions
 from kopt.optimizers.adam import Adam
 
 
@@ -56,7 +56,7 @@ class AdamW(Adam):
         epsilon: float = 1e-7,
         amsgrad: bool = False,
         name: str = "adamw",
-        **options: Unpack[Options],
+        **options: Unpack[CommonOptions],
     ) -> None:
         super().__init__(
             learning_rate,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
 from kopt import _checks
 from kopt._registry import register
 
-Match = str | keras.layers.Layer | Sequence[Any] | Callable[[keras.Variable], bool]
+Match: TypeAlias = str | Sequence[Any] | Callable[[Any], bool] | keras.layers.Layer
 
 
 @register("optimizers")

@@ -1,0 +1,81 @@
+"""Runs a reference over a fixed stream of gradients, in float64.
+
+What surrounds a formula (clipping, decoupled decay, a schedule) is written here once,
+from its definition, and independent of kopt.
+"""
+
+import importlib
+
+import numpy as np
+
+SHAPES = [(), (7,), (5, 3), (3, 3, 4, 6), (4, 2)]
+STEPS = 25
+
+
+def stream(seed=0, shapes=SHAPES, steps=STEPS):
+    """First weights and gradients that change sign and size; the last are zero."""
+    generator = np.random.default_rng(seed)
+    weights = [generator.normal(size=shape) for shape in shapes]
+    gradients = [
+        [
+            generator.normal(size=shape) * 10 ** generator.uniform(-2, 1)
+            for shape in shapes
+        ]
+        for _ in range(steps)
+    ]
+    for step in gradients:
+        step[-1] = np.zeros(shapes[-1])
+    # The float32 twin of the stream is then the same stream.
+    return rounded(weights), [rounded(step) for step in gradients]
+
+
+def rounded(arrays):
+    return [np.asarray(array, "float32").astype("float64") for array in arrays]
+
+
+def module_of(name):
+    """The reference of an optimizer: `CASES` and `update`."""
+    return importlib.import_module(f"tests.reference.optimizers.{name.lower()}")
+
+
+def run(
+    name,
+    weights,
+    gradients,
+    rates,
+    *,
+    weight_decay=0.0,
+    global_clipnorm=None,
+    **arguments,
+):
+    """Weights and states after the whole stream."""
+    update = module_of(name).update
+    weights, states = list(weights), [{} for _ in weights]
+    for t, (step, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        if global_clipnorm is not None:
+            length = np.sqrt(sum((g**2).sum() for g in step))
+            step = [g * min(1.0, global_clipnorm / length) for g in step]
+        for i, g in enumerate(step):
+            decay = rate * weight_decay * weights[i]
+            weights[i], states[i] = update(
+                weights[i], g, states[i], t, rate, **arguments
+            )
+            weights[i] = weights[i] - decay
+    return weights, states
+
+
+def distance(found, expected, start=None):
+    """Largest difference, as a share of the largest value of each array.
+
+    `start` are the arrays' first values: a weight on its way through zero would make
+    any difference look large.
+    """
+    start = start or expected
+    return max(
+        np.max(np.abs(np.asarray(f, "float64") - e)) / _size(e, s)
+        for f, e, s in zip(found, expected, start, strict=True)
+    )
+
+
+def _size(*arrays):
+    return max(1e-12, *(np.max(np.abs(array)) for array in arrays))
