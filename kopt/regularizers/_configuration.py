@@ -1,0 +1,132 @@
+"""Regularizers that a model's own configuration would forget.
+
+Keras rebuilds a model from its configuration. That of a subclassed model, and of a
+layer that makes layers of its own (multi-head attention, a residual block), does not
+mention the layers inside, so a regularizer put on one of them would be lost on loading.
+Such a model gets a class that saves the regularizers of all weights next to the
+configuration of the class it had, and puts them back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+
+from kopt.regularizers._targets import Target
+
+_NAME = "KeepsRegularizers"
+
+
+def is_kept(model: keras.Model, targets: Sequence[Target]) -> bool:
+    """Whether the model's configuration mentions the regularizers of all targets."""
+    if isinstance(model, KeepsRegularizers):
+        return True
+    own = {id(target.variable): target.variable.regularizer for target in targets}
+    marks = {variable: _Mark() for variable in own}
+    for target in targets:
+        target.regularize(marks[id(target.variable)])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.get_config()
+    except Exception:
+        # A model that cannot be saved at all, which is no matter of ours.
+        return True
+    finally:
+        for target in targets:
+            target.regularize(own[id(target.variable)])
+    return all(mark.was_asked for mark in marks.values())
+
+
+def keep(model: keras.Model) -> None:
+    """Let a model save the regularizers of its weights from now on."""
+    plain: Any = type(model)
+    model.__class__ = _keeping(plain)
+
+
+class _Mark(keras.regularizers.Regularizer):
+    """Notices whether it gets into a configuration."""
+
+    was_asked = False
+
+    def get_config(self) -> dict[str, Any]:
+        self.was_asked = True
+        return {}
+
+
+@keras.saving.register_keras_serializable("kopt", _NAME)
+class KeepsRegularizers:
+    """Comes before a model's class and saves its regularizers with it."""
+
+    _plain: type
+
+    def get_config(self) -> dict[str, Any]:
+        with _as_plain(self):
+            model = keras.saving.serialize_keras_object(self)
+        # Compiling is left to Keras, which may have been told not to.
+        model.pop("compile_config", None)
+        regularizers = [
+            {"index": index, "weight": weight.name, "regularizer": weight.regularizer}
+            for index, weight in enumerate(self.weights)  # type: ignore[attr-defined]
+            if weight.regularizer is not None
+        ]
+        return {
+            "model": model,
+            "regularizers": keras.saving.serialize_keras_object(regularizers),
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> keras.Model:
+        model = keras.saving.deserialize_keras_object(config["model"], custom_objects)
+        saved = keras.saving.deserialize_keras_object(
+            config["regularizers"], custom_objects
+        )
+        # A model that Keras could not build has no weights yet: Keras says so itself.
+        if model.built:
+            _put_back(model, saved)
+        keep(model)
+        return model
+
+
+def _put_back(model: keras.Model, saved: list[dict[str, Any]]) -> None:
+    weights = model.weights
+    for weight in weights:
+        weight.regularizer = None
+    for entry in saved:
+        weight = weights[entry["index"]] if entry["index"] < len(weights) else None
+        if weight is None or weight.name != entry["weight"]:
+            raise ValueError(
+                f"The file has a regularizer for weight {entry['index']}, a "
+                f"{entry['weight']!r}. The class {type(model).__name__} now makes "
+                f"{weight and weight.path!r} there. Load the file with the code that "
+                "it was saved with."
+            )
+        weight.regularizer = entry["regularizer"]
+
+
+@functools.cache
+def _keeping(plain: type) -> type:
+    new = type(
+        plain.__name__,
+        (KeepsRegularizers, plain),
+        {"_plain": plain, "__module__": plain.__module__, "__doc__": plain.__doc__},
+    )
+    # All go by one name in files: each can load what any of them has saved.
+    return keras.saving.register_keras_serializable("kopt", _NAME)(new)
+
+
+@contextlib.contextmanager
+def _as_plain(model: Any) -> Iterator[None]:
+    current = type(model)
+    model.__class__ = current._plain
+    try:
+        yield
+    finally:
+        model.__class__ = current

@@ -1,0 +1,57 @@
+"""What every penalty on weights shares."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a regularizer promises; the conformance suite holds it to that.
+
+    The suite compares each with the function of the same name in
+    `tests/reference/regularizers.py`, which takes the weights and the configuration.
+
+    Attributes:
+        configs: Constructor arguments to try.
+        shapes: Shapes of weights that the regularizer takes.
+    """
+
+    configs: tuple[dict[str, Any], ...]
+    shapes: tuple[tuple[int, ...], ...] = field(
+        default=((), (7,), (5, 3), (3, 3, 4, 6))
+    )
+
+
+class Penalty(keras.regularizers.Regularizer):
+    """A penalty that is one formula on an array of weights.
+
+    A subclass gives `penalty`, its numbers as `LiveFloat` attributes, and `get_config`.
+    """
+
+    _traits: ClassVar[Traits]
+
+    def __call__(self, x: Any) -> Any:
+        """The penalty on one variable or tensor, a scalar of type `floatx`."""
+        # Sums of many small terms vanish in half precision.
+        x = ops.convert_to_tensor(x)
+        wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+        # The loss that Keras adds it to has this type, whatever type the layer has.
+        return ops.cast(self.penalty(wide), keras.config.floatx())
+
+    @abstractmethod
+    def penalty(self, weights: Any) -> Any:
+        """The penalty on an array of float32 or float64."""
+
+    @abstractmethod
+    def get_config(self) -> dict[str, Any]:
+        """The constructor arguments, with each number as it is now."""
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"

@@ -1,0 +1,89 @@
+"""Finding the weights of a model that a regularizer can be put on.
+
+Keras has no public way to walk through the layers inside a layer that is no model.
+`Layer._flatten_layers` is used for that, here alone;
+`tests/regularizers/test_targets.py` fails when Keras changes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+
+@dataclass(frozen=True)
+class Target:
+    """One weight of a model, with the layer that owns it.
+
+    Attributes:
+        variable: The weight.
+        layer: Its owner.
+        lineage: The layers from the model down to the owner, each with its path inside
+            the model: `"encoder/dense"`. The model's own path is `""`.
+    """
+
+    variable: keras.Variable
+    layer: keras.layers.Layer
+    lineage: tuple[tuple[str, keras.layers.Layer], ...]
+
+    @property
+    def path(self) -> str:
+        """The owner's path inside the model."""
+        return self.lineage[-1][0]
+
+    @property
+    def slot(self) -> str | None:
+        """The attribute in which the owner's configuration keeps the regularizer."""
+        name = self.variable.name
+        slots = [f"{name}_regularizer", f"{name.removesuffix('_kernel')}_regularizer"]
+        if name == "kernel":
+            slots.append("depthwise_regularizer")
+        return next((slot for slot in slots if hasattr(self.layer, slot)), None)
+
+    def regularize(self, regularizer: Callable[..., Any] | None) -> None:
+        """Put a regularizer on the weight, and into its owner's configuration."""
+        self.variable.regularizer = regularizer
+        if self.slot is not None:
+            # A layer that reads its configuration from elsewhere may not let itself
+            # be set.
+            with contextlib.suppress(AttributeError):
+                setattr(self.layer, self.slot, regularizer)
+
+    def matches(self, match: Any) -> bool:
+        """Whether a rule means this weight's owner, or a layer that holds it."""
+        if isinstance(match, str):
+            return any(path and re.search(match, path) for path, _ in self.lineage)
+        layers = [layer for _, layer in self.lineage]
+        if isinstance(match, type):
+            return any(isinstance(layer, match) for layer in layers)
+        if isinstance(match, keras.layers.Layer):
+            return any(layer is match for layer in layers)
+        return any(match(layer) for layer in layers)
+
+
+def targets_of(model: keras.Model) -> list[Target]:
+    """All weights of a model; one in a shared layer comes once for each path to it."""
+    return list(_walk((("", model),)))
+
+
+def _walk(lineage: tuple[tuple[str, keras.layers.Layer], ...]) -> Iterator[Target]:
+    path, layer = lineage[-1]
+    inside = _children(layer)
+    theirs = {id(weight) for child in inside for weight in child.weights}
+    for weight in layer.weights:
+        if id(weight) not in theirs:
+            yield Target(weight, layer, lineage)
+    for child in inside:
+        child_path = f"{path}/{child.name}" if path else child.name
+        yield from _walk((*lineage, (child_path, child)))
+
+
+def _children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    if isinstance(layer, keras.Model):
+        return layer.layers
+    return layer._flatten_layers(include_self=False, recursive=False)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from kopt import _checks, _registry
+from kopt._registry import register
+from kopt.regularizers import _configuration
+from kopt.regularizers._targets import Target, targets_of
+
+_MAIN_WEIGHTS = ("kernel", "depthwise_kernel", "pointwise_kernel", "embeddings")
+_LISTED = 20
+
+Rules = Mapping[Any, Any] | Sequence[tuple[Any, Any]]
+
+
+@register("regularizers")
+def apply(
+    model: keras.Model, rules: Rules, weights: str | Sequence[str] = _MAIN_WEIGHTS
+) -> keras.Model:
+    """Put regularizers on the weights of a model that already exists.
+
+    For a model from `keras.applications`, from a file, or from other people's code,
+    whose layers were made without regularizers. Works in place, on sequential,
+    functional, nested and subclassed models, and `model.save` keeps it. The next `fit`
+    traces its step again, with the penalties in it.
+
+    Args:
+        model: A built Keras model.
+        rules: Pairs of match and regularizer, as a dict or a list. A match is
+
+            - a string: a regular expression, searched for in the layer's path inside
+              the model, such as `"encoder/dense_1"`;
+            - a layer class;
+            - a layer;
+            - a function that takes a layer and returns whether it matches.
+
+            A layer that matches takes all layers inside it along. A regularizer is an
+            object, a name from `kopt.regularizers`, or `None` to remove the one that
+            is there. Where several rules mean the same weight, the last one counts.
+            Layers that get the same object share it, in files too: moving its factor
+            moves it for all.
+        weights: Names of the weights that get regularizers. Defaults to kernels and
+            embeddings; `"bias"`, `"recurrent_kernel"` and `("gamma", "beta")` are
+            others. As always in Keras, weights that are frozen are not penalized.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: If a rule matches no weight of those names. Nothing is changed then.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    >>> model.layers[0].set_weights([np.full((2, 3), 0.5), np.zeros(3)])
+    >>> penalty = kopt.regularizers.L2(2.0)
+    >>> model = kopt.regularizers.apply(model, {"dense": penalty})
+    >>> [float(loss) for loss in model.losses]
+    [3.0]
+    """
+    _checks.keras_model("model", model)
+    names = (weights,) if isinstance(weights, str) else tuple(weights)
+    targets = targets_of(model)
+    plan = [
+        (target, regularizer)
+        for match, regularizer in _checked(rules)
+        for target in _matching(match, targets, names)
+    ]
+    for target, regularizer in plan:
+        target.regularize(regularizer)
+    if not _configuration.is_kept(model, [target for target, _ in plan]):
+        _configuration.keep(model)
+    # A step that was traced before knows nothing of the new penalties.
+    model.train_function = model.test_function = None
+    return model
+
+
+def _checked(rules: Rules) -> list[tuple[Any, Callable[..., Any] | None]]:
+    if isinstance(rules, Mapping):
+        pairs = list(rules.items())
+    else:
+        pairs = [tuple(rule) for rule in rules]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise ValueError(
+            "`rules` must be a dict, or a list of pairs, of a match and a regularizer. "
+            f"Received: rules={rules!r}."
+        )
+    return [(_checked_match(match), _regularizer(given)) for match, given in pairs]
+
+
+def _checked_match(match: Any) -> Any:
+    if not isinstance(match, str):
+        if callable(match):
+            return match
+        raise TypeError(
+            "A match in `rules` must be a regular expression, a layer class, a layer, "
+            f"or a function of a layer. Received: {match!r}."
+        )
+    try:
+        re.compile(match)
+    except re.error as error:
+        raise ValueError(
+            f"A match in `rules` is no regular expression: {match!r} ({error}). Put a "
+            "backslash before characters that are meant as they are."
+        ) from error
+    return match
+
+
+def _regularizer(given: Any) -> Callable[..., Any] | None:
+    if isinstance(given, str):
+        return _registry.get("regularizers", given)
+    return keras.regularizers.get(given)
+
+
+def _matching(
+    match: Any, targets: list[Target], names: tuple[str, ...]
+) -> list[Target]:
+    found = [
+        target
+        for target in targets
+        if target.variable.name in names and target.matches(match)
+    ]
+    if not found:
+        raise ValueError(
+            f"The rule {match!r} matches no layer with a weight named "
+            f"{' or '.join(map(repr, names))}. The layers with weights are: "
+            f"{_listing(targets)}."
+        )
+    return found
+
+
+def _listing(targets: list[Target]) -> str:
+    weights: dict[str, list[str]] = {}
+    for target in targets:
+        weights.setdefault(target.path, []).append(target.variable.name)
+    lines = [f"{path!r} ({', '.join(names)})" for path, names in weights.items()]
+    more = len(lines) - _LISTED
+    return ", ".join(lines[:_LISTED]) + (f" and {more} more" if more > 0 else "")
