@@ -1,0 +1,240 @@
+"""What a TFLite file holds: its tensors with their constants, and its operations.
+
+Read from the file itself, not from a runtime: a runtime hides what its delegates take
+over, does not say what is constant, and refuses files whose content one would like to
+see. The format is the public schema of TensorFlow Lite, version 3.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from kopt.export._sparse_layout import read_layout
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """One tensor of a TFLite file.
+
+    Attributes:
+        name: Its name; for inputs and outputs the name in the file's signature.
+        index: Its place in the file.
+        shape: Its sizes; empty for a scalar.
+        dtype: NumPy's name of its type, or "int4", "resource" and the like where
+            NumPy has none.
+        scales: Size of one step of a quantized value: one number, or one for each
+            slice along `quantized_dimension`. Empty where the tensor is not quantized.
+        zero_points: The stored value that stands for 0, as many as scales.
+        quantized_dimension: The axis that the scales go along.
+        data: The stored values of a constant (dense, also where the file stores them
+            as a sparse tensor); None for anything that is computed.
+        sparse: Whether the file stores the constant as a sparse tensor.
+    """
+
+    name: str
+    index: int
+    shape: tuple[int, ...]
+    dtype: str
+    scales: np.ndarray
+    zero_points: np.ndarray
+    quantized_dimension: int
+    data: np.ndarray | None
+    sparse: bool
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the values are floating-point numbers."""
+        return self.dtype in ("float16", "bfloat16", "float32", "float64")
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the values are integers that stand for real numbers."""
+        return self.scales.size > 0
+
+    @property
+    def real_range(self) -> tuple[float, float]:
+        """The lowest and the highest real number that a quantized tensor can hold."""
+        limits = np.iinfo(self.dtype)
+        low, high = self.dequantize(np.array([limits.min, limits.max]))
+        return float(low), float(high)
+
+    def quantize(self, values: np.ndarray) -> np.ndarray:
+        """Real numbers as the integers that this tensor would hold for them."""
+        limits = np.iinfo(self.dtype)
+        scales, zero_points = self._along(values.ndim)
+        steps = np.round(values / scales) + zero_points
+        return np.clip(steps, limits.min, limits.max).astype(self.dtype)
+
+    def dequantize(self, values: np.ndarray) -> np.ndarray:
+        """The real numbers (float32) that integers of this tensor stand for."""
+        scales, zero_points = self._along(values.ndim)
+        return ((values.astype("float64") - zero_points) * scales).astype("float32")
+
+    def _along(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scales and zero points, shaped to multiply values of that rank."""
+        if self.scales.size == 1:
+            return self.scales.astype("float64"), self.zero_points
+        shape = [1] * rank
+        shape[self.quantized_dimension] = -1
+        return self.scales.astype("float64").reshape(shape), self.zero_points.reshape(
+            shape
+        )
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a TFLite file: its name in the schema, tensors in and out."""
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FileContents:
+    """The tensors and operations of a TFLite file, those of its loops included."""
+
+    tensors: tuple[Tensor, ...]
+    operations: tuple[Operation, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def float_tensors(self) -> tuple[str, ...]:
+        """Names of the float tensors inside, inputs and outputs left out."""
+        border = {tensor.index for tensor in (*self.inputs, *self.outputs)}
+        return tuple(
+            tensor.name
+            for tensor in self.tensors
+            if tensor.is_float and tensor.index not in border
+        )
+
+    def step(self, output: Tensor) -> float | None:
+        """The size of one integer step (LSB) of an output; None if it has none.
+
+        A float output that is only the dequantized form of an integer tensor has the
+        step of that tensor.
+        """
+        source = output
+        for operation in self.operations:
+            if operation.name == "DEQUANTIZE" and output.index in operation.outputs:
+                source = self.tensors[operation.inputs[0]]
+        return float(source.scales[0]) if source.scales.size == 1 else None
+
+    def real_range(self, entry: Tensor) -> tuple[float, float] | None:
+        """The lowest and highest number that an input can hold; None if not limited.
+
+        A float input that is quantized at once has the range of that tensor.
+        """
+        target = entry
+        for operation in self.operations:
+            if operation.name == "QUANTIZE" and entry.index in operation.inputs:
+                target = self.tensors[operation.outputs[0]]
+        return target.real_range if target.scales.size == 1 else None
+
+
+def read(content: bytes) -> FileContents:
+    """The contents of a TFLite file that a runtime has found to be whole."""
+    schema = _schema()
+    model = schema.Model.GetRootAsModel(content, 0)
+    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+    names = _constants(schema.BuiltinOperator)
+    # Old writers put small codes in the deprecated byte alone.
+    kinds = [names[max(c.BuiltinCode(), c.DeprecatedBuiltinCode())] for c in codes]
+    tensors: list[Tensor] = []
+    operations: list[Operation] = []
+    for number in range(model.SubgraphsLength()):
+        graph, offset = model.Subgraphs(number), len(tensors)
+        tensors += [
+            _tensor(schema, model, graph.Tensors(i), offset + i)
+            for i in range(graph.TensorsLength())
+        ]
+        for i in range(graph.OperatorsLength()):
+            found = graph.Operators(i)
+            inputs = _indices(found.InputsLength(), found.InputsAsNumpy, offset)
+            outputs = _indices(found.OutputsLength(), found.OutputsAsNumpy, offset)
+            operations.append(Operation(kinds[found.OpcodeIndex()], inputs, outputs))
+    main = model.Subgraphs(0)
+    for index, name in _signature_names(model).items():
+        tensors[index] = replace(tensors[index], name=name)
+    return FileContents(
+        tuple(tensors),
+        tuple(operations),
+        tuple(tensors[i] for i in _indices(main.InputsLength(), main.InputsAsNumpy)),
+        tuple(tensors[i] for i in _indices(main.OutputsLength(), main.OutputsAsNumpy)),
+    )
+
+
+def _schema() -> ModuleType:
+    """The generated reader of the format: LiteRT's, else TensorFlow's own copy."""
+    try:
+        return importlib.import_module("ai_edge_litert.schema_py_generated")
+    except ImportError:
+        return importlib.import_module("tensorflow.lite.python.schema_py_generated")
+
+
+def _constants(enumeration: Any) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if name.isupper()}
+
+
+def _indices(count: int, values: Callable[[], Any], offset: int = 0) -> tuple[int, ...]:
+    # -1 marks an optional input that is not there.
+    return tuple(int(i) + offset for i in values() if i >= 0) if count else ()
+
+
+def _signature_names(model: Any) -> dict[int, str]:
+    if not model.SignatureDefsLength():
+        return {}
+    signature = model.SignatureDefs(0)
+    entries = [signature.Inputs(i) for i in range(signature.InputsLength())]
+    entries += [signature.Outputs(i) for i in range(signature.OutputsLength())]
+    return {entry.TensorIndex(): entry.Name().decode() for entry in entries}
+
+
+def _tensor(schema: ModuleType, model: Any, found: Any, index: int) -> Tensor:
+    quantization = found.Quantization()
+    sizes = found.ShapeAsNumpy() if found.ShapeLength() else ()
+    shape = tuple(int(size) for size in sizes)
+    scales, zero_points, dimension = np.zeros(0), np.zeros(0, "int64"), 0
+    if quantization is not None and quantization.ScaleLength():
+        scales = np.array(quantization.ScaleAsNumpy())
+        zero_points = np.zeros(len(scales), "int64")
+        if quantization.ZeroPointLength():
+            zero_points = np.array(quantization.ZeroPointAsNumpy())
+        dimension = quantization.QuantizedDimension()
+    dtype = _constants(schema.TensorType)[found.Type()].lower()
+    buffer = model.Buffers(found.Buffer())
+    data = None
+    if buffer.DataLength():
+        data = _stored(buffer.DataAsNumpy(), dtype)
+        if found.Sparsity() is not None:
+            data = read_layout(schema, found.Sparsity()).densify(data, shape)
+        data = data[: int(np.prod(shape))].reshape(shape)
+    return Tensor(
+        found.Name().decode(),
+        index,
+        shape,
+        dtype,
+        scales,
+        zero_points,
+        dimension,
+        data,
+        found.Sparsity() is not None,
+    )
+
+
+def _stored(raw: np.ndarray, dtype: str) -> np.ndarray:
+    if dtype == "int4":
+        # Two numbers a byte, the first one in the lower half.
+        halves = np.stack([raw << 4, raw], axis=-1).reshape(-1).astype("uint8")
+        return halves.view("int8") >> 4
+    try:
+        return raw.view(np.dtype(dtype))
+    except TypeError:
+        return raw

@@ -1,0 +1,173 @@
+"""Everything that a TFLite export needs to know, checked before any work is done."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from kopt import _checks
+from kopt.export import _samples, _trace
+from kopt.export._conversion import Settings
+from kopt.export._signature import Signature, signature_of
+from kopt.quantization import is_quantized, snapped
+
+_MODES = (None, "float16", "dynamic", "int8", "int16x8")
+_IO_DTYPES = {"int8": ("float32", "int8", "uint8"), "int16x8": ("float32", "int16")}
+_INTEGER_MODES = ("int8", "int16x8")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked request for a TFLite file.
+
+    Attributes:
+        model: The model.
+        signature: Its named inputs, of fixed shapes.
+        settings: What the converter is asked for.
+        calibration: Samples for the converter, by input; None where it needs none.
+        comparison: Samples to compare on, by input; None where there are none.
+        source: Where the samples to compare on come from, in words.
+        verify: Whether the file is run and compared.
+    """
+
+    model: keras.Model
+    signature: Signature
+    settings: Settings
+    calibration: Mapping[str, np.ndarray] | None
+    comparison: Mapping[str, np.ndarray] | None
+    source: str
+    verify: bool
+
+    @property
+    def mode(self) -> str | None:
+        """The quantization, in the words of the comparison's limits."""
+        trained = self.settings.trained_ranges
+        return "trained int8" if trained else self.settings.quantization
+
+    @contextlib.contextmanager
+    def model_for_trace(self) -> Iterator[None]:
+        """The model in the state that the converter has to see."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_trace.float32_compute(self.model))
+            if self.settings.quantization in _INTEGER_MODES:
+                stack.enter_context(_trace.unrolled(self.model))
+            if self.settings.trained_ranges:
+                stack.enter_context(snapped(self.model))
+            yield
+
+    def expected(self, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the model itself returns for samples."""
+        with _trace.float32_compute(self.model):
+            return self.signature.predict(samples)
+
+
+def make_plan(
+    model: Any,
+    *,
+    quantization: str | None,
+    representative_data: Any,
+    io_dtype: Any,
+    sparse: bool,
+    batch_size: int,
+    verify: Any,
+) -> Plan:
+    """Check the arguments of an export; the names are those of `kopt.export.tflite`."""
+    checked_model(model)
+    settings = _settings(model, quantization, io_dtype, sparse, batch_size)
+    signature = signature_of(model)
+    given = own = None
+    if representative_data is not None:
+        given = _samples.named_samples(
+            "representative_data", representative_data, signature.inputs
+        )
+    if not isinstance(verify, bool):
+        own = _samples.named_samples("verify", verify, signature.inputs)
+    _check_data(settings, given)
+    comparison, source = own, "samples that were given to compare on"
+    if own is None and given is not None:
+        comparison = _samples.spread(given, _samples.FOR_COMPARISON)
+        source = "representative samples"
+    return Plan(
+        model,
+        fixed_shapes(signature, comparison).with_batch(settings.batch_size),
+        settings,
+        given if settings.quantization in _INTEGER_MODES else None,
+        comparison,
+        source,
+        verify is not False,
+    )
+
+
+def checked_model(model: Any) -> keras.Model:
+    """A model that can be exported: Keras 3, built, with finite weights."""
+    _checks.keras_model("model", model)
+    _checks.finite_weights("model", model)
+    return model
+
+
+def fixed_shapes(
+    signature: Signature, samples: Mapping[str, np.ndarray] | None
+) -> Signature:
+    """The signature with every size but the batch fixed, from samples if need be."""
+    if signature.open_inputs and samples is not None:
+        signature = signature.with_shapes_of(samples)
+    if signature.open_inputs:
+        name = signature.open_inputs[0]
+        raise ValueError(
+            f"The input {name!r} has the shape {tuple(signature.inputs[name].shape)}; "
+            "a TFLite file needs fixed sizes. Give samples of the size that you want: "
+            "`representative_data=samples` or `verify=samples`."
+        )
+    return signature
+
+
+def _settings(
+    model: keras.Model,
+    quantization: str | None,
+    io_dtype: Any,
+    sparse: bool,
+    batch_size: int,
+) -> Settings:
+    mode = _checks.one_of("quantization", quantization, _MODES)
+    trained = is_quantized(model)
+    if trained and mode not in (None, "int8"):
+        raise ValueError(
+            f"The model is quantization-aware: it exports to int8. Received: "
+            f"quantization={mode!r}. Leave `quantization` out, or get the float model "
+            "back with `kopt.quantization.strip_quantization(model)`."
+        )
+    mode = "int8" if trained else mode
+    half = _trace.half_variables(model)
+    if half:
+        raise ValueError(
+            f"{len(half)} weights are stored in 16 bits, such as {half[0]!r}, which "
+            "TFLite does not compute with. Build the model with dtype='float32' (or a "
+            "mixed policy) and copy the weights with `set_weights`."
+        )
+    wanted = (
+        "float32" if io_dtype is None else keras.backend.standardize_dtype(io_dtype)
+    )
+    _checks.one_of(
+        "io_dtype",
+        wanted,
+        _IO_DTYPES.get(mode or "", ("float32",)),
+        hint=f"This is what quantization={mode!r} can have.",
+    )
+    _checks.integer("batch_size", batch_size, low=1)
+    return Settings(mode, wanted, bool(sparse), batch_size, trained)
+
+
+def _check_data(settings: Settings, given: Mapping[str, np.ndarray] | None) -> None:
+    needed = settings.quantization in _INTEGER_MODES and not settings.trained_ranges
+    if needed and given is None:
+        raise ValueError(
+            f"quantization={settings.quantization!r} needs to see values to choose the "
+            "ranges of the integers. Pass `representative_data`: 100 to 500 samples "
+            "like those that the model will meet. Without data: train the ranges with "
+            "`kopt.quantization.quantize_model(model)`, or use quantization='dynamic'."
+        )

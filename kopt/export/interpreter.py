@@ -1,0 +1,224 @@
+"""Predictions from a TFLite file."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kopt import _checks
+from kopt._registry import register
+from kopt.export import _file_contents
+from kopt.export._file_contents import FileContents, Tensor
+from kopt.export.errors import ConversionError
+
+
+@register("export", serializable=False)
+class Interpreter:
+    """A TFLite file that predicts on batches, as a Keras model does.
+
+    Floats go in and floats come out, whatever integers the file works with: inputs are
+    quantized and outputs dequantized with the file's own parameters. The file's fixed
+    batch is looped over, the last one filled up and cut again. LiteRT
+    (`ai_edge_litert`) runs the file; where it is not installed, `tf.lite` does.
+
+    Args:
+        path: The `.tflite` file.
+        num_threads: Threads that the runtime uses. Defaults to 1.
+
+    Attributes:
+        inputs: A `Tensor` for each input: its name, shape, dtype, scales, zero points.
+        outputs: The same for each output.
+        tensors: The same for every tensor in the file; constants have their `data`.
+        contents: Tensors and operations as the file stores them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is truncated or no TFLite file.
+
+    Example:
+        >>> import tempfile, os
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.tflite")
+        >>> report = kopt.export.tflite(model, path)
+        >>> file = kopt.export.Interpreter(path)
+        >>> x = np.ones((10, 4), "float32")
+        >>> bool(np.allclose(file.predict(x), model(x), atol=1e-5))
+        True
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
+        self.path = Path(path)
+        self.num_threads = _checks.integer("num_threads", num_threads, low=1)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"There is no file {str(path)!r}.")
+        content = self.path.read_bytes()
+        self._runtime = _runtime(content, self.path, self.num_threads)
+        self.contents: FileContents = _file_contents.read(content)
+        self._ready = False
+
+    # What a file holds can be read even if no runtime can set it up.
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        return self.contents.inputs
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        return self.contents.outputs
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.contents.tensors
+
+    @property
+    def batch_size(self) -> int:
+        """How many samples the file takes at once."""
+        shape = self.inputs[0].shape
+        return shape[0] if shape else 1
+
+    def predict(
+        self,
+        x: np.ndarray | Mapping[str, np.ndarray],
+        *,
+        dequantize: bool = True,
+    ) -> Any:
+        """The outputs for any number of samples.
+
+        Args:
+            x: An array of samples; for several inputs a dict of arrays by name. Floats
+                are quantized where the file takes integers; arrays that already have
+                the file's integer type go in as they are.
+            dequantize: Whether integer outputs come back as the floats they stand for.
+
+        Returns:
+            An array; for several outputs a dict of arrays by name.
+
+        Raises:
+            ValueError: If inputs are missing or have other shapes than the file's.
+            ConversionError: If the runtime lacks a kernel that the file asks for.
+        """
+        arrays = self._prepared(x)
+        count = len(arrays[0])
+        parts = [
+            self._run([_slice(array, start, self.batch_size) for array in arrays])
+            for start in range(0, count, self.batch_size)
+        ]
+        results = {}
+        for position, tensor in enumerate(self.outputs):
+            values = np.concatenate([part[position] for part in parts])[:count]
+            real = dequantize and tensor.is_quantized
+            results[tensor.name] = tensor.dequantize(values) if real else values
+        return results if len(results) > 1 else next(iter(results.values()))
+
+    def latency(self, runs: int = 30) -> float:
+        """Median time of one run on one batch, in milliseconds.
+
+        Args:
+            runs: How many runs are timed, after five that are not. Defaults to 30.
+        """
+        self.run_zeros()
+        times = []
+        for number in range(_checks.integer("runs", runs, low=1) + 5):
+            began = time.perf_counter()
+            self._runtime.invoke()
+            if number >= 5:
+                times.append(time.perf_counter() - began)
+        return statistics.median(times) * 1000
+
+    def run_zeros(self) -> None:
+        """Run the file once, on zeros."""
+        self._run([np.zeros(tensor.shape, tensor.dtype) for tensor in self.inputs])
+
+    def _set_up(self) -> None:
+        """Give the tensors memory: the first time that a file can prove unusable."""
+        if self._ready:
+            return
+        try:
+            self._runtime.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise ConversionError(
+                f"The runtime cannot set up {self.path.name}: {error}. Its kernels do "
+                "not have every combination of options: leave out `sparse`, or use "
+                "another `quantization`."
+            ) from error
+        self._ready = True
+
+    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        self._set_up()
+        for tensor, array in zip(self.inputs, arrays, strict=True):
+            self._runtime.set_tensor(tensor.index, array)
+        self._runtime.invoke()
+        return [self._runtime.get_tensor(tensor.index) for tensor in self.outputs]
+
+    def _prepared(self, x: Any) -> list[np.ndarray]:
+        names = [tensor.name for tensor in self.inputs]
+        if not isinstance(x, Mapping):
+            if len(names) > 1:
+                # The converter orders inputs as it likes: a list would be a gamble.
+                raise ValueError(
+                    f"{self.path.name} has {len(names)} inputs. Give a dict with the "
+                    f"keys {', '.join(names)}."
+                )
+            x = {names[0]: x}
+        if set(x) != set(names):
+            raise ValueError(
+                f"{self.path.name} takes the inputs {', '.join(names)}. Received: "
+                f"{', '.join(map(str, x))}."
+            )
+        arrays = [
+            _fitting(tensor, np.asarray(x[tensor.name])) for tensor in self.inputs
+        ]
+        if len({len(array) for array in arrays}) != 1 or not len(arrays[0]):
+            raise ValueError(
+                "Every input must have the same number of samples, and at least one. "
+                f"Received: {[len(array) for array in arrays]}."
+            )
+        return arrays
+
+
+def _fitting(tensor: Tensor, values: np.ndarray) -> np.ndarray:
+    """Samples in the type that the file takes, after a check of their shape."""
+    if values.ndim != len(tensor.shape) or values.shape[1:] != tensor.shape[1:]:
+        shown = ", ".join(str(size) for size in tensor.shape[1:])
+        raise ValueError(
+            f"The input {tensor.name!r} must have the shape (samples, {shown}). "
+            f"Received: {values.shape}."
+        )
+    if tensor.is_quantized and values.dtype != tensor.dtype:
+        return tensor.quantize(values)
+    return values.astype(tensor.dtype)
+
+
+def _slice(array: np.ndarray, start: int, size: int) -> np.ndarray:
+    """One batch, filled up with the last sample where samples run out."""
+    part = array[start : start + size]
+    missing = size - len(part)
+    return (
+        np.concatenate([part, part[-1:].repeat(missing, axis=0)]) if missing else part
+    )
+
+
+def _runtime(content: bytes, path: Path, num_threads: int) -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter as Runtime
+    except ImportError:
+        import tensorflow as tf
+
+        Runtime = tf.lite.Interpreter
+    try:
+        with warnings.catch_warnings():
+            # tf.lite says that it moves to LiteRT, which is what was tried first.
+            warnings.simplefilter("ignore")
+            return Runtime(model_content=content, num_threads=num_threads)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{str(path)!r} is no whole TFLite file ({len(content)} bytes): {error}. "
+            "It may have been truncated; export it again."
+        ) from error

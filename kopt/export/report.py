@@ -1,0 +1,139 @@
+"""What is known about a file after it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kopt._registry import register
+from kopt.export._comparison import Difference
+
+
+@register("export", serializable=False)
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export made. `print(report)` shows it.
+
+    Attributes:
+        path: Where the file or folder is.
+        format: "tflite" or "saved_model".
+        quantization: How the values are stored and computed; None for float32.
+        size_bytes: Size on disk, of all files together.
+        inputs: Type of each input, by name.
+        outputs: Type of each output, by name.
+        float_tensors: Names of the float tensors inside, inputs and outputs left out.
+            None for a SavedModel.
+        samples: How many samples the file was compared on; 0 if it was not.
+        source: Where these samples came from.
+        differences: A `Difference` for each output, by name.
+        latency_ms: Median time of one run, in milliseconds; None if it was not run.
+        latency_protocol: How that was timed.
+        isolated: Whether the conversion ran in a process of its own.
+    """
+
+    path: Path
+    format: str
+    quantization: str | None
+    size_bytes: int
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    float_tensors: tuple[str, ...] | None = None
+    samples: int = 0
+    source: str = "none"
+    differences: Mapping[str, Difference] = field(default_factory=dict)
+    latency_ms: float | None = None
+    latency_protocol: str = ""
+    isolated: bool = False
+
+    @property
+    def size_kb(self) -> float:
+        """Size on disk in KB (1024 bytes)."""
+        return self.size_bytes / 1024
+
+    @property
+    def verified(self) -> bool:
+        """Whether the file was run and every output was within its limit."""
+        return bool(self.differences) and all(
+            found.passed for found in self.differences.values()
+        )
+
+    @property
+    def max_difference(self) -> float | None:
+        """The largest difference from the model over all outputs, in their units."""
+        return self._worst(max, (found.max for found in self.differences.values()))
+
+    @property
+    def mean_difference(self) -> float | None:
+        """The mean difference of the output where it is largest, in its units."""
+        return self._worst(max, (found.mean for found in self.differences.values()))
+
+    @property
+    def max_lsb(self) -> float | None:
+        """The largest difference in integer steps; None for float outputs."""
+        return self._worst(max, (found.max_lsb for found in self.differences.values()))
+
+    @property
+    def mean_lsb(self) -> float | None:
+        """The mean difference in integer steps; None for float outputs."""
+        return self._worst(max, (found.mean_lsb for found in self.differences.values()))
+
+    @property
+    def argmax_agreement(self) -> float | None:
+        """Share of samples with the same largest output; None for single values."""
+        return self._worst(
+            min, (found.agreement for found in self.differences.values())
+        )
+
+    @staticmethod
+    def _worst(
+        choose: Callable[[list[float]], float], values: Iterable[float | None]
+    ) -> float | None:
+        known = [value for value in values if value is not None]
+        return choose(known) if known else None
+
+    def __str__(self) -> str:
+        rows = [
+            ("file", str(self.path)),
+            ("format", f"{self.format}, {self.quantization or 'float32'}"),
+            ("size", f"{self.size_kb:,.1f} KB"),
+            ("inputs", _typed(self.inputs)),
+            ("outputs", _typed(self.outputs)),
+        ]
+        if self.float_tensors is not None:
+            rows.append(("float tensors inside", _listed(self.float_tensors)))
+        if not self.differences:
+            rows.append(("verified", "no: it was not run"))
+        for name, found in self.differences.items():
+            rows.append((f"difference in {name}", _described(found)))
+        if self.differences:
+            state = "yes" if self.verified else "NO"
+            rows.append(("verified", f"{state}, on {self.samples} {self.source}"))
+        if self.latency_ms is not None:
+            rows.append(
+                ("latency", f"{self.latency_ms:.3f} ms ({self.latency_protocol})")
+            )
+        if self.isolated:
+            rows.append(("converted", "in a process of its own"))
+        width = max(len(label) for label, _ in rows)
+        return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)
+
+
+def _typed(tensors: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}: {dtype}" for name, dtype in tensors.items())
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    if not names:
+        return "none"
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{len(names)} ({', '.join(names[:3])}{rest})"
+
+
+def _described(found: Difference) -> str:
+    parts = [f"max {found.max:.3g}, mean {found.mean:.3g}"]
+    if found.step:
+        parts.append(f"max {found.max_lsb:.2f} LSB, mean {found.mean_lsb:.2f} LSB")
+    if found.agreement is not None:
+        parts.append(f"argmax agrees on {found.agreement:.2%}")
+    return "; ".join(parts)

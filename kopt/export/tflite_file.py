@@ -1,0 +1,162 @@
+"""The verb that makes a TFLite file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kopt._registry import register
+from kopt.export import _atomic, _samples, _trace
+from kopt.export._comparison import differences
+from kopt.export._conversion import SAFE_OPERATIONS, convert
+from kopt.export._plan import Plan, make_plan
+from kopt.export.errors import VerificationError
+from kopt.export.interpreter import Interpreter
+from kopt.export.report import ExportReport
+
+_RUNS = 30
+
+
+@register("export")
+def tflite(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    quantization: str | None = None,
+    representative_data: Any = None,
+    io_dtype: str | None = None,
+    sparse: bool = False,
+    batch_size: int = 1,
+    verify: Any = True,
+    *,
+    isolate: bool | None = None,
+) -> ExportReport:
+    """Write a model as a TFLite file, run the file and compare it with the model.
+
+    The file takes batches of a fixed size, under the names of the model's inputs and
+    outputs. It is written whole or not at all: if anything fails, the comparison
+    included, a file that was there before stays as it was.
+
+    Args:
+        model: A built Keras 3 model, of any kind.
+        path: Where the file goes.
+        quantization: None keeps float32. "float16" halves the file. "dynamic" stores
+            weights in 8 bits and computes in float. "int8" computes in 8-bit integers,
+            "int16x8" with 16-bit activations; both need `representative_data`, and
+            leave an operation without an integer kernel in float. A
+            quantization-aware model exports to int8 from its trained ranges (None
+            means that), where data only fills ranges that were not trained.
+        representative_data: Samples like those that the model will meet, 100 to 500 of
+            them: an array, a dict or list of arrays for several inputs, a
+            `tf.data.Dataset`, or a function that yields batches. At most 1000 are used.
+        io_dtype: Type of the float inputs and outputs in the file: "float32" (the
+            default), "int8" or "uint8" with int8, "int16" with int16x8.
+        sparse: Whether weights with many zeros are stored as sparse tensors: a smaller
+            file after pruning. Not every kernel of the runtime takes them together
+            with integers.
+        batch_size: Samples that the file takes at once. Defaults to 1.
+        verify: Whether the file is run and compared with the model: on these samples
+            if it is data, on 100 of the `representative_data`, else on random samples.
+            False writes the file unseen.
+        isolate: Whether the conversion runs in a process of its own, where a crash of
+            the converter is an error and not the end of the program; it costs about
+            5 s. None decides by the operations that the model is made of: loops and
+            operations that are not known to convert are isolated.
+
+    Returns:
+        An `ExportReport`: size, float tensors left inside, difference and agreement,
+        latency.
+
+    Raises:
+        ConversionError: If the converter refuses or crashes, or the file does not run.
+        VerificationError: If the file does not compute what the model computes; its
+            `report` has the numbers.
+        TypeError, ValueError: If an argument is wrong or the model cannot be exported:
+            not built, NaN weights, sizes that are not fixed, data of a wrong shape.
+
+    References:
+        Jacob et al., 2018, "Quantization and Training of Neural Networks for Efficient
+        Integer-Arithmetic-Only Inference", arXiv:1712.05877.
+
+    Example:
+        >>> import tempfile, os
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+        >>> x = np.random.default_rng(0).normal(size=(100, 8))
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.tflite")
+        >>> report = kopt.export.tflite(model, path, "int8", x, io_dtype="int8")
+        >>> report.float_tensors, report.outputs, report.max_lsb < 3
+        ((), {'dense': 'int8'}, True)
+    """
+    target = _atomic.file_target(path)
+    plan = make_plan(
+        model,
+        quantization=quantization,
+        representative_data=representative_data,
+        io_dtype=io_dtype,
+        sparse=sparse,
+        batch_size=batch_size,
+        verify=verify,
+    )
+    content, isolated = _converted(plan, isolate)
+    with _atomic.whole_file(target) as draft:
+        draft.write_bytes(content)
+        report = replace(_examined(plan, draft), path=target, isolated=isolated)
+        if plan.verify and not report.verified:
+            raise VerificationError(report)
+    return report
+
+
+def _converted(plan: Plan, isolate: bool | None) -> tuple[bytes, bool]:
+    """The bytes of the file, and whether another process made them."""
+    with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
+        folder = Path(scratch) / "saved_model"
+        with plan.model_for_trace():
+            graph = _trace.write_saved_model(plan.signature, folder)
+        if isolate is None:
+            isolate = not graph.operations <= SAFE_OPERATIONS
+        content = convert(folder, plan.settings, plan.calibration, isolate=isolate)
+    return content, isolate
+
+
+def _examined(plan: Plan, draft: Path) -> ExportReport:
+    """What there is to know about the file; its numbers only where `verify` is set."""
+    file = Interpreter(draft)
+    report = ExportReport(
+        path=draft,
+        format="tflite",
+        quantization=plan.settings.quantization,
+        size_bytes=draft.stat().st_size,
+        inputs={tensor.name: tensor.dtype for tensor in file.inputs},
+        outputs={tensor.name: tensor.dtype for tensor in file.outputs},
+        float_tensors=file.contents.float_tensors,
+    )
+    if not plan.verify:
+        return report
+    samples, source = plan.comparison, plan.source
+    if samples is None:
+        samples, source = _random_samples(plan, file), "random samples"
+    received = file.predict(samples)
+    if len(file.outputs) == 1:
+        received = {file.outputs[0].name: received}
+    steps = {tensor.name: file.contents.step(tensor) for tensor in file.outputs}
+    return replace(
+        report,
+        samples=len(next(iter(samples.values()))),
+        source=source,
+        differences=differences(plan.expected(samples), received, plan.mode, steps),
+        latency_ms=file.latency(_RUNS),
+        latency_protocol=(f"median of {_RUNS} runs, batch {file.batch_size}, 1 thread"),
+    )
+
+
+def _random_samples(plan: Plan, file: Interpreter) -> dict[str, Any]:
+    ranges = {tensor.name: file.contents.real_range(tensor) for tensor in file.inputs}
+    return _samples.random_samples(
+        plan.signature.inputs,
+        {name: found for name, found in ranges.items() if found is not None},
+        _samples.smallest_table(plan.model),
+    )
