@@ -1,3 +1,5 @@
 from kopt import _registry
+from kopt.callbacks.fit_schedule import FitSchedule as FitSchedule
+from kopt.callbacks.lr_finder import LRFinder as LRFinder
 
 __all__ = _registry.names("callbacks")

@@ -95,8 +95,9 @@ class Warmup(Schedule):
         if isinstance(self.schedule, float):
             return ops.full_like(step, self.schedule)
         # Keras's schedules take one step at a time: some of them branch on it.
-        values = ops.map(self.schedule, step) if step.shape else self.schedule(step)
-        return ops.cast(values, "float32")
+        if len(step.shape):
+            return ops.cast(ops.map(self.schedule, step), "float32")
+        return ops.cast(self.schedule(step), "float32")
 
     @property
     def bound(self) -> bool:

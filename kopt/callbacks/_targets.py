@@ -1,0 +1,145 @@
+"""Find the variables behind the name of a hyper-parameter."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+Target = str | Callable[[keras.Model], Any]
+
+
+def find(model: keras.Model, target: Target) -> list[keras.Variable]:
+    """The scalar variables that `target` stands for in a compiled model.
+
+    Args:
+        model: A compiled model.
+        target: The name of an optimizer's hyper-parameter (`"learning_rate"`); a
+            pattern with a slash for the paths of scalars in layers (`"*/rate"`) and in
+            the regularizers of weights (`"*/kernel/regularizer/l1"`); or a function
+            that takes the model and returns a `keras.Variable` or several.
+
+    Raises:
+        ValueError: If nothing is found, or only what a compiled train step has copied
+            into itself, where moving it would have no effect.
+    """
+    if callable(target):
+        return _from_function(model, target)
+    if "/" in target:
+        return _in_model(model, target)
+    return [_in_optimizer(optimizer_of(model), target)]
+
+
+def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
+    """The optimizer that takes the steps, built, without loss scaling around it."""
+    optimizer = model.optimizer
+    if optimizer is None:
+        raise ValueError(
+            "The model has no optimizer. Compile it first: "
+            "`model.compile(optimizer=..., loss=...)`."
+        )
+    if not optimizer.built:
+        optimizer.build(model.trainable_variables)
+    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
+def batches_seen(optimizer: keras.optimizers.Optimizer) -> int:
+    """How many batches an optimizer has been given, also between two updates.
+
+    `optimizer.iterations` counts updates, which are fewer with gradient accumulation.
+    """
+    counter = next(v for v in optimizer.variables if v.name == "iteration")
+    return int(keras.ops.convert_to_numpy(counter))
+
+
+def _in_optimizer(optimizer: keras.optimizers.Optimizer, name: str) -> keras.Variable:
+    kind = type(optimizer).__name__
+    movable = {v.name: v for v in optimizer.variables if _is_scalar(v)}
+    value = getattr(optimizer, name, None)
+    if isinstance(value, keras.Variable):
+        return value
+    if name in movable:
+        return movable[name]
+    if name == "learning_rate" and value is not None:
+        raise ValueError(
+            f"The learning rate of {kind} is driven by a schedule of its own, so "
+            "nothing else can move it. Compile with a float: "
+            f"{kind}(learning_rate=0.001)."
+        )
+    if value is None:
+        raise ValueError(
+            f"{kind} has no hyper-parameter {name!r}, or it is not set. "
+            f"It has: {_listed(movable)}. For a variable of a layer write a pattern "
+            "with a slash: '*/rate'."
+        )
+    raise ValueError(
+        f"{kind}.{name} is the Python number {value!r}, which the compiled train step "
+        "has copied into itself: a new value would have no effect. Only variables can "
+        f"be moved during training; {kind} has: {_listed(movable)}."
+    )
+
+
+def _in_model(model: keras.Model, pattern: str) -> list[keras.Variable]:
+    scalars = list(_scalars(model))
+    suffix = f"*/{pattern.removeprefix('*/')}"
+    found = {
+        id(variable): variable
+        for path, variable in scalars
+        if fnmatch.fnmatchcase(f"/{path}", suffix)
+    }
+    if not found:
+        raise ValueError(
+            f"No scalar variable of the model matches {pattern!r}. "
+            f"It has: {_listed(path for path, _ in scalars)}. Layers and regularizers "
+            "of Keras keep their rates and factors as Python numbers, which cannot be "
+            "moved during training; those of kopt.layers and kopt.regularizers can."
+        )
+    return list(found.values())
+
+
+def _scalars(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
+    # Keras has no public way to the layers inside of layers; a test watches this one.
+    for layer in model._flatten_layers():
+        path = layer.path or layer.name
+        yield from _attributes(path, layer)
+        yield from _attributes(
+            f"{path}/activity_regularizer", layer.activity_regularizer
+        )
+    for weight in model.weights:
+        yield from _attributes(f"{weight.path}/regularizer", weight.regularizer)
+
+
+def _attributes(path: str, owner: Any) -> Iterator[tuple[str, keras.Variable]]:
+    for name, value in getattr(owner, "__dict__", {}).items():
+        if isinstance(value, keras.Variable) and _is_scalar(value):
+            yield f"{path}/{name.lstrip('_')}", value
+
+
+def _from_function(
+    model: keras.Model, function: Callable[[keras.Model], Any]
+) -> list[keras.Variable]:
+    found = function(model)
+    variables = list(found) if isinstance(found, (list, tuple)) else [found]
+    for variable in variables:
+        if not isinstance(variable, keras.Variable) or not _is_scalar(variable):
+            raise ValueError(
+                "The target function must return scalar `keras.Variable`s that are not "
+                "trainable: only these "
+                f"can be moved during training. Received: {variable!r}."
+            )
+    if not variables:
+        raise ValueError("The target function returned no variable of this model.")
+    return variables
+
+
+def _is_scalar(variable: keras.Variable) -> bool:
+    is_float = keras.backend.is_float_dtype(variable.dtype)
+    return len(variable.shape) == 0 and is_float and not variable.trainable
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(repr(name) for name in sorted(set(names))) or "nothing"

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kopt import _checks
+from kopt._registry import register
+from kopt.callbacks import _targets
+from kopt.schedules import Cosine, Schedule, Warmup
+
+# How many values of the curve are computed at once: one call of the schedule costs as
+# much for a block as for a single step, and that much on every batch would show.
+_BLOCK = 256
+
+
+@register("callbacks", serializable=False)
+class FitSchedule(keras.callbacks.Callback):
+    """Drive a hyper-parameter along a schedule that knows how long `fit` runs.
+
+    Lengths in the schedule may be floats, fractions of the run: "5 % warm-up, then
+    down to zero at the end" stays right when the number of epochs, the batch size or
+    the data change. Besides the learning rate it moves anything that a Keras variable
+    holds: dropout rates, the strength of a regularizer.
+
+    Each `fit` is a run of its own, `epochs` times the steps of an epoch long, and
+    `initial_epoch` says where in it training goes on. For a run that is spread over
+    several calls of `fit`, give its length: as `epochs`, where each call says by
+    `initial_epoch` which part it is, or as `total_steps`, where the position is taken
+    from the optimizer's own count, which is saved and loaded with the model.
+
+    The value is set before each batch (with `steps_per_execution=N`, before every Nth)
+    and stays at its last value when training ends.
+
+    Args:
+        schedule: A kopt schedule, or any of `keras.optimizers.schedules`. Steps are
+            batches, with gradient accumulation too.
+        target: What to move.
+            - The name of a hyper-parameter that the optimizer holds in a variable.
+            - A pattern with a slash for scalar variables of the model, by path:
+              `"*/rate"` is the rate of all kopt dropout layers, `"drop_path/rate"` of
+              one, `"*/regularizer/*"` all factors of kopt regularizers.
+            - A function that takes the model and returns one or more variables.
+
+            Defaults to `"learning_rate"`.
+        total_steps: Length of the run in batches, over all calls of `fit`. Defaults to
+            that of the present `fit`.
+        epochs: Length of the run in epochs, instead of `total_steps`.
+        name: The value's key in the logs of an epoch. Defaults to the last word of
+            `target`, and must be given when that is a function.
+
+    Raises:
+        ValueError: When training begins: if the target is not found or cannot be moved
+            (a Python number that the compiled step has copied, a learning rate with a
+            schedule of its own), or if the schedule has fractions and Keras does not
+            know how many batches an epoch has.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> schedule = kopt.schedules.Cosine(0.1, steps=1.0)
+    >>> history = model.fit(np.ones((8, 2)), np.ones(8), batch_size=2, epochs=3,
+    ...     verbose=0, callbacks=[kopt.callbacks.FitSchedule(schedule)])
+    >>> [round(rate, 4) for rate in history.history["learning_rate"]]
+    [0.0854, 0.0371, 0.0017]
+    """
+
+    def __init__(
+        self,
+        schedule: keras.optimizers.schedules.LearningRateSchedule,
+        target: _targets.Target = "learning_rate",
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        name: str | None = None,
+    ):
+        super().__init__()
+        if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            raise TypeError(
+                "`schedule` must be a schedule of kopt.schedules or Keras. Received: "
+                f"schedule={schedule!r}. To hold a number after a warm-up, write "
+                "kopt.schedules.Warmup(number, steps)."
+            )
+        if not isinstance(target, str) and not callable(target):
+            raise TypeError(
+                "`target` must be a name, a pattern or a function of the model. "
+                f"Received: target={target!r}. For a variable at hand write a "
+                "function: lambda model: variable."
+            )
+        if name is None and not isinstance(target, str):
+            raise ValueError("`name` must be given when `target` is a function.")
+        if total_steps is not None:
+            _checks.integer("total_steps", total_steps, low=1)
+        if epochs is not None:
+            _checks.integer("epochs", epochs, low=1)
+        if total_steps is not None and epochs is not None:
+            raise ValueError(
+                "`total_steps` and `epochs` both say how long the run is. Received: "
+                f"total_steps={total_steps}, epochs={epochs}. Give one of them."
+            )
+        self.schedule = schedule
+        self.target = target
+        self.total_steps = total_steps
+        self.epochs = epochs
+        self.name = name or str(target).rpartition("/")[2]
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._variables = _targets.find(self.model, self.target)
+        self._optimizer = _targets.optimizer_of(self.model)
+        self._curve = self._schedule_of_run()
+        self._block = np.empty(0)
+        self._block_start = 0
+        self._before_run = (
+            0 if self.total_steps else _targets.batches_seen(self._optimizer)
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch_start = self._steps_before(epoch)
+        self._move(self._epoch_start)
+
+    def on_train_batch_begin(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        self._move(self._epoch_start + batch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is not None:
+            logs[self.name] = self._value
+
+    @classmethod
+    def examples(cls) -> tuple[FitSchedule, ...]:
+        """Ready callbacks, as the conformance tests use them."""
+        schedule = Warmup(Cosine(0.01, steps=1.0), steps=0.25)
+        return cls(schedule), cls(schedule, total_steps=30)
+
+    def _schedule_of_run(self) -> Schedule:
+        schedule = self.schedule
+        if not isinstance(schedule, Schedule):
+            return Warmup(schedule, steps=0)
+        if schedule.bound:
+            return schedule
+        epochs = self.epochs or self.params["epochs"]
+        total_steps = self.total_steps or (self.params["steps"] or 0) * epochs
+        if not total_steps:
+            raise ValueError(
+                f"{schedule} counts in fractions of the run, and Keras does not know "
+                "how many batches an epoch of this data has. Pass `steps_per_epoch` to "
+                "fit (with a dataset that repeats), give the dataset its length with "
+                "`tf.data.experimental.assert_cardinality`, or pass `total_steps` to "
+                "FitSchedule."
+            )
+        return schedule.bind(total_steps)
+
+    def _steps_before(self, epoch: int) -> int:
+        if self.total_steps is None and self.params["steps"]:
+            return epoch * self.params["steps"]
+        steps = _targets.batches_seen(self._optimizer) - self._before_run
+        if self.total_steps is None and epoch > 0 and steps == 0:
+            raise ValueError(
+                f"Training starts at epoch {epoch}, and Keras does not know how many "
+                "batches an epoch of this data has, so neither where in the schedule "
+                "that is. Pass `steps_per_epoch` to fit or `total_steps` to "
+                "FitSchedule."
+            )
+        return steps
+
+    def _move(self, step: int) -> None:
+        if not 0 <= step - self._block_start < len(self._block):
+            self._block_start = step
+            block = self._curve(np.arange(step, step + _BLOCK))
+            self._block = keras.ops.convert_to_numpy(block)
+        self._value = float(self._block[step - self._block_start])
+        for variable in self._variables:
+            variable.assign(self._value)
