@@ -263,7 +263,8 @@ class Optimizer(KerasDoor):
         """Create a scalar variable of the optimizer."""
         return self.add_variable(
             shape=(),
-            initializer=keras.initializers.Constant(value),
+            # `Constant` would round the value to float32 on its way.
+            initializer=lambda shape, dtype: keras.ops.convert_to_tensor(value, dtype),
             dtype=keras.backend.floatx(),
             aggregation="only_first_replica",
             name=name,

@@ -48,9 +48,10 @@ def run(
     global_clipnorm=None,
     **arguments,
 ):
-    """Weights and states after the whole stream."""
+    """Weights and states after the whole stream, and the largest states on the way."""
     update = module_of(name).update
     weights, states = list(weights), [{} for _ in weights]
+    largest = [{} for _ in weights]
     for t, (step, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
         if global_clipnorm is not None:
             length = np.sqrt(sum((g**2).sum() for g in step))
@@ -61,14 +62,16 @@ def run(
                 weights[i], g, states[i], t, rate, **arguments
             )
             weights[i] = weights[i] - decay
-    return weights, states
+            for slot, value in states[i].items():
+                largest[i][slot] = _size(value, largest[i].get(slot, 0.0))
+    return weights, states, largest
 
 
 def distance(found, expected, start=None):
     """Largest difference, as a share of the largest value of each array.
 
-    `start` are the arrays' first values: a weight on its way through zero would make
-    any difference look large.
+    `start` are earlier values of the arrays: one that is just on its way through zero
+    would make any difference look large.
     """
     start = start or expected
     return max(
