@@ -1,8 +1,10 @@
 from kopt import _registry
 from kopt.quantization import _default_rules as _default_rules
 from kopt.quantization.calibration import calibrate as calibrate
+from kopt.quantization.freezing import freeze_ranges as freeze_ranges
 from kopt.quantization.int8 import Int8 as Int8
 from kopt.quantization.quantize import quantize_model as quantize_model
+from kopt.quantization.report import quantization_report as quantization_report
 from kopt.quantization.rule import Rule as Rule
 from kopt.quantization.rule import register_quantize_rule as register_quantize_rule
 from kopt.quantization.snapping import is_quantized as is_quantized

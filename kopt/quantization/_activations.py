@@ -43,8 +43,7 @@ _FUNCTIONS = {
 def activation_of(layer: Any) -> Activation:
     """The activation that a layer applies to its result, or that it is."""
     if isinstance(layer, keras.layers.ReLU):
-        plain = not layer.negative_slope and not layer.threshold
-        return Activation("fused" if plain and layer.max_value in (None, 6) else "free")
+        return _relu(layer)
     if isinstance(layer, keras.layers.Softmax):
         return _PROBABILITY
     if isinstance(layer, keras.layers.LeakyReLU):
@@ -54,5 +53,13 @@ def activation_of(layer: Any) -> Activation:
         return activation_of(function)
     try:
         return _FUNCTIONS.get(function, Activation("float"))
-    except TypeError:  # unhashable callable
+    except TypeError:  # A callable that cannot be looked up.
         return Activation("float")
+
+
+def _relu(layer: keras.layers.ReLU) -> Activation:
+    if layer.threshold or layer.max_value not in (None, 6):
+        return Activation("float")
+    if layer.negative_slope:
+        return Activation("free" if layer.max_value is None else "float")
+    return Activation("fused")

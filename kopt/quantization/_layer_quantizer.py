@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +12,14 @@ import keras
 from kopt.quantization import ranges
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._scopes import SwappedVariables
+
+PREACTIVATION = "preactivation"
+OUTPUT = "output"
+
+
+def input_role(position: int) -> str:
+    """The name of the range of an input, `"input_0"`."""
+    return f"input_{position}"
 
 
 def data_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -36,7 +44,7 @@ class WeightGrid:
     bits: int = 8
 
     def __post_init__(self) -> None:
-        # JSON knows only lists.
+        # A config that was read from a file has lists.
         object.__setattr__(self, "channel_axes", tuple(self.channel_axes))
 
     def variable(self, layer: keras.Layer) -> keras.Variable:
@@ -53,48 +61,44 @@ class LayerQuantizer(keras.layers.Layer):
     """The part that a quantized layer has more than a float one.
 
     Args:
-        weights: The grids of the layer's weights.
-        inputs: Ranges of those inputs that no earlier layer has quantized, by the
-            position of the tensor among the arguments of `call`.
-        preactivation: Range of the values before the layer's `activation`.
-        output: Range of the outputs.
+        weight_grids: The grids of the layer's weights.
+        ranges: The ranges of its tensors by their role: `"input_0"` (an input that
+            no layer before has quantized), `"preactivation"`, `"output"`, or the
+            name of an inner one from the layer's rule.
+        rewritten: Whether the layer is computed by its rule's `compute`.
     """
 
     def __init__(
         self,
-        weight_grids: tuple[WeightGrid, ...] = (),
-        inputs: dict[int, ActivationRange] | None = None,
-        preactivation: ActivationRange | None = None,
-        output: ActivationRange | None = None,
+        weight_grids: Sequence[WeightGrid] = (),
+        ranges: Mapping[str, ActivationRange] | None = None,
+        rewritten: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.weight_grids = tuple(weight_grids)
-        inputs = dict(inputs or {})
-        self.input_positions = tuple(sorted(inputs))
-        self.input_ranges = [inputs[position] for position in self.input_positions]
-        self.preactivation_range = preactivation
-        self.output_range = output
+        self.ranges = dict(ranges or {})
+        self.rewritten = rewritten
         # True while the variables themselves hold grid values.
         self.snapped = False
 
-    def all_ranges(self) -> list[ActivationRange]:
-        """Every range of the layer, in the order in which data passes them."""
-        named = [*self.input_ranges, self.preactivation_range, self.output_range]
-        return [one for one in named if one is not None]
-
     def quantize_inputs(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """The arguments of a call, with those tensors rounded that need it here."""
-        if not self.input_positions:
+        if not any(role.startswith("input_") for role in self.ranges):
             return args, kwargs
         data = data_arguments(args, kwargs)
-        leaves = keras.tree.flatten(data)
-        for position, input_range in zip(
-            self.input_positions, self.input_ranges, strict=True
-        ):
-            leaves[position] = input_range(leaves[position])
+        leaves = [
+            self.rounded(input_role(position), leaf)
+            for position, leaf in enumerate(keras.tree.flatten(data))
+        ]
         args, named = keras.tree.pack_sequence_as(data, leaves)
         return args, {**kwargs, **named}
+
+    def rounded(self, role: str, values: Any) -> Any:
+        """Tensors rounded to the range of that role, if there is one."""
+        if role not in self.ranges:
+            return values
+        return keras.tree.map_structure(self.ranges[role], values)
 
     @contextmanager
     def weights_on_grid(self, layer: keras.Layer) -> Iterator[None]:
@@ -109,42 +113,23 @@ class LayerQuantizer(keras.layers.Layer):
         with SwappedVariables(swaps):
             yield
 
-    def quantize_preactivation(self, values: Any) -> Any:
-        return self.preactivation_range(values)
-
-    def quantize_outputs(self, outputs: Any) -> Any:
-        if self.output_range is None:
-            return outputs
-        return keras.tree.map_structure(self.output_range, outputs)
-
     def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
             "weight_grids": [asdict(grid) for grid in self.weight_grids],
-            # JSON's keys are strings: pairs instead.
-            "inputs": [
-                [position, serialize(one)]
-                for position, one in zip(
-                    self.input_positions, self.input_ranges, strict=True
-                )
+            # Pairs, to keep the order, in which the ranges' values are saved.
+            "ranges": [
+                [role, keras.saving.serialize_keras_object(one)]
+                for role, one in self.ranges.items()
             ],
-            "preactivation": serialize(self.preactivation_range),
-            "output": serialize(self.output_range),
+            "rewritten": self.rewritten,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LayerQuantizer:
-        deserialize = keras.saving.deserialize_keras_object
-        config = dict(config)
-        return cls(
-            weight_grids=tuple(
-                WeightGrid(**grid) for grid in config.pop("weight_grids")
-            ),
-            inputs={
-                position: deserialize(one) for position, one in config.pop("inputs")
-            },
-            preactivation=deserialize(config.pop("preactivation")),
-            output=deserialize(config.pop("output")),
-            **config,
-        )
+        grids = [WeightGrid(**grid) for grid in config["weight_grids"]]
+        ranges = {
+            role: keras.saving.deserialize_keras_object(one)
+            for role, one in config["ranges"]
+        }
+        return cls(**{**config, "weight_grids": grids, "ranges": ranges})

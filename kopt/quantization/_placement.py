@@ -9,13 +9,15 @@ so there is no rounding between them.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import keras
 
 from kopt.quantization._activations import activation_of
 from kopt.quantization._trace import Call, Trace, leaf_layers
-from kopt.quantization.rule import Rule, rule_for
+from kopt.quantization.rule import Rule, float_class_of, rule_for
 
 
 @dataclass
@@ -26,26 +28,37 @@ class LayerPlan:
         layer: The layer.
         weights: Name and channel axes of each weight to quantize.
         inputs: Positions of the inputs that get a range here.
+        inner: Names of the ranges inside.
         preactivation: Whether the values before its activation get a range.
         output: Whether its outputs get a range.
         fixed_range: The range of the outputs where the runtime prescribes it.
-        stays_float: Whether it is computed in float.
+        rewritten: Whether it is computed by its rule's `compute`.
+        state: How it is computed: in integers, in float, or not at all, when it
+            passes on whatever values come.
         note: Why it stays float, or what becomes of it in the integer model.
     """
 
     layer: keras.Layer
     weights: dict[str, tuple[int, ...]] = field(default_factory=dict)
     inputs: set[int] = field(default_factory=set)
+    inner: tuple[str, ...] = ()
     preactivation: bool = False
     output: bool = False
     fixed_range: tuple[float, float] | None = None
-    stays_float: bool = False
+    rewritten: bool = False
+    state: Literal["integer", "passes", "float"] = "integer"
     note: str = ""
 
     @property
     def changes_layer(self) -> bool:
         """Whether the layer is another one afterwards."""
-        return bool(self.weights or self.inputs or self.preactivation or self.output)
+        return bool(
+            self.weights
+            or self.inputs
+            or self.inner
+            or self.preactivation
+            or self.output
+        )
 
 
 def plan(model: keras.Model, trace: Trace) -> list[LayerPlan]:
@@ -54,7 +67,7 @@ def plan(model: keras.Model, trace: Trace) -> list[LayerPlan]:
     untouched = {id(layer) for layer in trace.untouched}
     for layer in leaf_layers(model):
         if id(layer) in untouched:
-            placement.plan_of(layer).note = "hands its input on at inference"
+            placement.let_pass(layer, "hands its input on at inference")
         elif id(layer) not in placement.plans and layer.weights:
             placement.leave_float(layer, "not called when the model predicts")
     return list(placement.plans.values())
@@ -66,8 +79,10 @@ class _Placement:
     def __init__(self, trace: Trace) -> None:
         self.plans: dict[int, LayerPlan] = {}
         self._model_outputs = trace.outputs
+        self._escaping = trace.escaping
         self._producer: dict[int, Call] = {}
         self._consumers: dict[int, list[Call]] = defaultdict(list)
+        self._calls_of: dict[keras.Layer, list[Call]] = defaultdict(list)
         self._on_grid: set[int] = set()
         self._absorbed: set[int] = set()
         self._integer_calls: list[Call] = []
@@ -75,6 +90,7 @@ class _Placement:
         self._ends: dict[int, list[Call]] = defaultdict(list)
         for call in trace.calls:
             self.plan_of(call.layer)
+            self._calls_of[call.layer].append(call)
             self._producer.update(dict.fromkeys(call.outputs, call))
             for _, tensor in call.inputs:
                 self._consumers[tensor].append(call)
@@ -93,19 +109,20 @@ class _Placement:
         return self.plans.setdefault(id(layer), LayerPlan(layer))
 
     def leave_float(self, layer: keras.Layer, reason: str) -> None:
-        self.plan_of(layer).stays_float = True
+        self.plan_of(layer).state = "float"
+        self.plan_of(layer).note = reason
+
+    def let_pass(self, layer: keras.Layer, reason: str) -> None:
+        self.plan_of(layer).state = "passes"
         self.plan_of(layer).note = reason
 
     def _place(self, call: Call) -> None:
         layer, rule = call.layer, rule_for(call.layer)
         if rule is None:
-            name = getattr(layer, "float_class", type(layer)).__name__
-            self.leave_float(layer, f"{name} has no rule")
+            self.leave_float(layer, f"{float_class_of(layer).__name__} has no rule")
         elif rule.role == "same":
-            self.plan_of(layer).note = "keeps the range of its input"
-        elif rule.role == "batch_norm":
-            self.leave_float(layer, "no layer with weights directly before it")
-        elif reason := _unfit_weights(layer, rule):
+            self.let_pass(layer, "keeps the range of its input")
+        elif reason := _obstacle(layer, rule):
             self.leave_float(layer, reason)
         else:
             self._quantize(call, rule)
@@ -114,9 +131,12 @@ class _Placement:
         self._integer_calls.append(call)
         layer_plan = self.plan_of(call.layer)
         layer_plan.weights = dict(rule.weights)
+        layer_plan.rewritten = rule.compute is not None
+        if rule.inner is not None:
+            layer_plan.inner = rule.inner(call.layer, len(call.inputs))
         activation = activation_of(call.layer)
         if activation.kind in ("none", "fused"):
-            self._end_in_range(self._last_of_fused(call, rule, activation.kind))
+            self._end_in_range(self._last_of_fused(call))
             return
         layer_plan.preactivation = rule.role != "activation"
         if activation.kind == "float":
@@ -133,33 +153,47 @@ class _Placement:
         self._ends[id(call.layer)].append(call)
         self._on_grid.update(call.outputs)
 
-    def _last_of_fused(self, call: Call, rule: Rule, activation: str) -> Call:
-        """The last call that is computed together with this one."""
-        if rule.role not in ("compute", "arithmetic") or activation == "fused":
-            return call
+    def _last_of_fused(self, call: Call) -> Call:
+        """The last of the calls that become one operation with this one."""
         last = call
-        after = self._sole_consumer(last)
-        if after and rule.role == "compute" and _normalizes_channels(after.layer):
-            last = self._absorb(after, call)
-            after = self._sole_consumer(last)
-        if after and _is_fused_activation(after.layer):
-            last = self._absorb(after, call)
+        for fits, behind in _FUSED_STAGES:
+            after = self._follower(last, fits, behind)
+            if after is None:
+                continue
+            self._absorbed.add(id(after))
+            self.plan_of(after.layer).note = f"computed together with {call.layer.name}"
+            last = after
         return last
 
-    def _absorb(self, call: Call, into: Call) -> Call:
-        self._absorbed.add(id(call))
-        self.plan_of(call.layer).note = f"computed together with {into.layer.name}"
-        return call
+    def _follower(self, call: Call, fits: _Fits, behind: _Fits) -> Call | None:
+        """The call behind this one, if both become one operation.
+
+        A layer that is called at several places is quantized in one way for all: each
+        of its calls has to be followed by such a layer, and each call of the follower
+        has to come behind such a one.
+        """
+        after = self._sole_consumer(call)
+        if after is None or not behind(call.layer):
+            return None
+        others = [self._sole_consumer(one) for one in self._calls_of[call.layer]]
+        before = [
+            self._producer.get(one.inputs[0][1]) for one in self._calls_of[after.layer]
+        ]
+        if all(one and fits(one.layer) for one in others) and all(
+            one and behind(one.layer) for one in before
+        ):
+            return after
+        return None
 
     def _sole_consumer(self, call: Call) -> Call | None:
-        if len(call.outputs) != 1 or call.outputs[0] in self._model_outputs:
+        if len(call.outputs) != 1 or call.outputs[0] in self._escaping:
             return None
         consumers = self._consumers[call.outputs[0]]
         return consumers[0] if len(consumers) == 1 else None
 
     def _leave_rounding_to_join(self, call: Call) -> None:
         """Round what goes into a join alone only behind it, to one common range."""
-        if rule_for(call.layer).role != "join":
+        if _role(call.layer) != "join":
             return
         for _, tensor in call.inputs:
             producer = self._producer.get(tensor)
@@ -174,15 +208,19 @@ class _Placement:
         if tensor in self._on_grid:
             return
         producer = self._producer.get(tensor)
-        rule = rule_for(producer.layer) if producer else None
-        if producer is None or rule is None or rule.role != "same":
+        if producer is None or _role(producer.layer) != "same":
             self.plan_of(consumer.layer).inputs.add(position)
             return
         for earlier_position, earlier in producer.inputs:
             self._put_on_grid(earlier, producer, earlier_position)
 
 
-def _unfit_weights(layer: keras.Layer, rule: Rule) -> str:
+def _obstacle(layer: keras.Layer, rule: Rule) -> str:
+    """Why a layer cannot be quantized although its class has a rule, or nothing."""
+    if rule.role == "batch_norm" and not _normalizes_channels(layer):
+        return "it does not normalize the last axis"
+    if rule.role == "activation" and activation_of(layer).kind == "float":
+        return "the function has no integer form"
     for name in rule.weights:
         weight = getattr(layer, name, None)
         if not isinstance(weight, keras.Variable):
@@ -193,14 +231,34 @@ def _unfit_weights(layer: keras.Layer, rule: Rule) -> str:
 
 
 def _normalizes_channels(layer: keras.Layer) -> bool:
-    rule = rule_for(layer)
-    if rule is None or rule.role != "batch_norm":
+    if _role(layer) != "batch_norm":
         return False
     return layer.axis in (-1, layer.input_spec.ndim - 1)
 
 
 def _is_fused_activation(layer: keras.Layer) -> bool:
-    rule = rule_for(layer)
-    if rule is None or rule.role != "activation":
+    return _role(layer) == "activation" and activation_of(layer).kind == "fused"
+
+
+def _is_linear_with_weights(layer: keras.Layer) -> bool:
+    return _role(layer) == "compute" and activation_of(layer).kind == "none"
+
+
+def _stores_as_computed(layer: keras.Layer) -> bool:
+    if _role(layer) not in ("compute", "arithmetic", "batch_norm"):
         return False
-    return activation_of(layer).kind == "fused"
+    return activation_of(layer).kind == "none"
+
+
+def _role(layer: keras.Layer) -> str | None:
+    rule = rule_for(layer)
+    return None if rule is None else rule.role
+
+
+_Fits = Callable[[keras.Layer], bool]
+
+# What becomes one operation with the layer before it, and what that one may be.
+_FUSED_STAGES: tuple[tuple[_Fits, _Fits], ...] = (
+    (_normalizes_channels, _is_linear_with_weights),
+    (_is_fused_activation, _stores_as_computed),
+)

@@ -15,7 +15,8 @@ from typing import Any
 
 import keras
 
-from kopt.quantization._layer_quantizer import LayerQuantizer
+from kopt import _checks
+from kopt.quantization._layer_quantizer import OUTPUT, PREACTIVATION, LayerQuantizer
 from kopt.quantization._tracking import add_sublayer, remove_sublayer, sublayers
 from kopt.quantization.rule import rule_for
 
@@ -53,8 +54,9 @@ class QuantizedLayer:
 
 def attach(layer: keras.Layer, quantizer: LayerQuantizer) -> keras.Layer:
     """Quantize a layer in place."""
+    float_class: Any = type(layer)
     add_sublayer(layer, "quantizer", quantizer)
-    layer.__class__ = quantized_class(type(layer))
+    layer.__class__ = _quantized_class(float_class)
     return layer
 
 
@@ -63,6 +65,22 @@ def detach(layer: keras.Layer) -> keras.Layer:
     remove_sublayer(layer, "quantizer")
     layer.__class__ = layer.float_class
     return layer
+
+
+def quantized_layers(model: keras.Layer) -> list[Any]:
+    """The quantized layers of a model, at any depth."""
+    return [one for one in sublayers(model) if isinstance(one, QuantizedLayer)]
+
+
+def require_quantized(model: keras.Model) -> list[Any]:
+    """`quantized_layers`, or an error if the model has none."""
+    layers = quantized_layers(_checks.keras_model("model", model))
+    if not layers:
+        raise ValueError(
+            f"{model.name!r} is not quantized. Use "
+            "`kopt.quantization.quantize_model(model)` first."
+        )
+    return layers
 
 
 @contextmanager
@@ -76,10 +94,19 @@ def float_again(layer: Any) -> Iterator[None]:
         layer.__class__ = quantized
 
 
-@functools.cache
-def quantized_class(float_class: type[keras.Layer]) -> type[keras.Layer]:
-    """The quantized subclass of a layer class."""
+def register_as(name: str, common: type, derived: type) -> None:
+    """Have objects of a class that was made at run time saved as its common class.
 
+    Keras notes for each class the name to save it under, and for each name the class
+    to load. The common class takes the name last, so it is the one that loads, and
+    its `from_config` makes the derived class anew.
+    """
+    keras.saving.register_keras_serializable("kopt", name)(derived)
+    keras.saving.register_keras_serializable("kopt", name)(common)
+
+
+@functools.cache
+def _quantized_class(float_class: Any) -> Any:
     # Keras reads the signature of `call` to know what to pass to it.
     @functools.wraps(float_class.call)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -95,39 +122,37 @@ def quantized_class(float_class: type[keras.Layer]) -> type[keras.Layer]:
             "float_class": float_class,
         },
     )
-    _register(quantized)
+    register_as("QuantizedLayer", QuantizedLayer, quantized)
     return quantized
 
 
-def _register(quantized: type) -> None:
-    # Each class is saved under the name of the common one, whose `from_config`
-    # makes the right class again; so the common one has to answer to that name.
-    enter = keras.saving.register_keras_serializable("kopt", "QuantizedLayer")
-    enter(quantized)
-    enter(QuantizedLayer)
-
-
-_register(QuantizedLayer)
+register_as("QuantizedLayer", QuantizedLayer, QuantizedLayer)
 
 
 def _call_quantized(layer: Any, args: Any, kwargs: Any) -> Any:
     quantizer = layer.quantizer
     args, kwargs = quantizer.quantize_inputs(args, kwargs)
-    if quantizer.preactivation_range is None:
+    if PREACTIVATION not in quantizer.ranges:
         with quantizer.weights_on_grid(layer):
             outputs = _compute(layer, args, kwargs)
-        return quantizer.quantize_outputs(outputs)
+        return quantizer.rounded(OUTPUT, outputs)
     with _without_activation(layer) as activation, quantizer.weights_on_grid(layer):
         outputs = _compute(layer, args, kwargs)
-    outputs = activation(quantizer.quantize_preactivation(outputs))
-    return quantizer.quantize_outputs(outputs)
+    outputs = activation(quantizer.rounded(PREACTIVATION, outputs))
+    return quantizer.rounded(OUTPUT, outputs)
 
 
 def _compute(layer: Any, args: Any, kwargs: Any) -> Any:
+    if not layer.quantizer.rewritten:
+        return layer.float_class.call(layer, *args, **kwargs)
     rule = rule_for(layer)
-    if rule is not None and rule.compute is not None:
-        return rule.compute(layer, *args, **kwargs)
-    return layer.float_class.call(layer, *args, **kwargs)
+    if rule is None or rule.compute is None:
+        raise RuntimeError(
+            f"Layer {layer.name!r} was quantized by a rule with `compute`, which "
+            f"{layer.float_class.__name__} has no longer. Register it again with "
+            "`kopt.quantization.register_quantize_rule`."
+        )
+    return rule.compute(layer, *args, **kwargs)
 
 
 @contextmanager
@@ -140,19 +165,3 @@ def _without_activation(layer: Any) -> Iterator[Any]:
         yield activation
     finally:
         attributes["activation"] = activation
-
-
-def quantized_layers(model: keras.Model) -> list[Any]:
-    """The quantized layers of a model, at any depth."""
-    return [one for one in sublayers(model) if isinstance(one, QuantizedLayer)]
-
-
-def forget_compiled_functions(model: keras.Model) -> None:
-    """Have a model, and models inside it, trace their steps anew.
-
-    The steps that `fit`, `evaluate` and `predict` traced before hold the layers as
-    they were then.
-    """
-    for one in [model, *sublayers(model)]:
-        if isinstance(one, keras.Model):
-            one.train_function = one.test_function = one.predict_function = None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +12,9 @@ import keras
 import tensorflow as tf
 
 from kopt.quantization._layer_quantizer import data_arguments
-from kopt.quantization._tracking import own_layers, sublayers
-from kopt.quantization.rule import rule_for
+from kopt.quantization._quantized_layer import QuantizedLayer
+from kopt.quantization._tracking import own_layers, sublayers, symbolic_inputs
+from kopt.quantization.rule import float_class_of, rule_for
 
 
 @dataclass(frozen=True)
@@ -34,48 +34,80 @@ class Call:
 
 @dataclass
 class Trace:
-    """The calls of one pass through a model at inference, in order.
+    """The calls of one pass through a model at inference.
 
     Calls that handed their input on untouched, as dropout does at inference, are not
-    in it, for what follows them sees the same tensor.
+    among `calls`, for what follows them sees the same tensor.
+
+    Attributes:
+        calls: The calls of layers that compute something, in order.
+        untouched: The layers that handed their input on.
+        outputs: Identities of the tensors that the model returns.
+        escaping: Identities of those, and of tensors that some operation outside of
+            any layer takes in.
     """
 
     calls: list[Call] = field(default_factory=list)
     untouched: list[keras.Layer] = field(default_factory=list)
     outputs: set[int] = field(default_factory=set)
+    escaping: set[int] = field(default_factory=set)
     # Keeps the tensors alive: an identity must not be given twice.
     _tensors: list[Any] = field(default_factory=list)
+    _operations_in_layers: set[str] = field(default_factory=set)
 
-    def record(self, layer: keras.Layer, arguments: Any, results: Any) -> None:
-        leaves = list(enumerate(keras.tree.flatten(arguments)))
-        tensors = [(at, one) for at, one in leaves if _is_numeric_tensor(one)]
-        outputs = [one for one in keras.tree.flatten(results) if tf.is_tensor(one)]
-        self._tensors += [*leaves, *outputs]
-        inputs = tuple((at, id(one)) for at, one in tensors)
-        if {id(one) for one in outputs} <= {identity for _, identity in inputs}:
+    def call(
+        self, layer: keras.Layer, run: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Call a layer and take note of it."""
+        graph = tf.compat.v1.get_default_graph()
+        before = len(graph.get_operations())
+        results = run(layer, *args, **kwargs)
+        self._operations_in_layers.update(
+            operation.name for operation in graph.get_operations()[before:]
+        )
+        self._note(layer, data_arguments(args, kwargs), results)
+        return results
+
+    def _note(self, layer: keras.Layer, arguments: Any, results: Any) -> None:
+        leaves = enumerate(keras.tree.flatten(arguments))
+        tensors = [(at, leaf) for at, leaf in leaves if _is_numeric_tensor(leaf)]
+        outputs = [leaf for leaf in keras.tree.flatten(results) if tf.is_tensor(leaf)]
+        self._tensors += [leaf for _, leaf in tensors] + outputs
+        inputs = tuple((at, id(leaf)) for at, leaf in tensors)
+        if {id(leaf) for leaf in outputs} <= {identity for _, identity in inputs}:
             self.untouched.append(layer)
             return
-        self.calls.append(Call(layer, inputs, tuple(id(one) for one in outputs)))
+        self.calls.append(Call(layer, inputs, tuple(id(leaf) for leaf in outputs)))
 
     def finish(self, results: Any) -> None:
-        tensors = keras.tree.flatten(results)
-        self._tensors += tensors
-        self.outputs = {id(one) for one in tensors}
+        """Take note of what the model returns."""
+        outputs = keras.tree.flatten(results)
+        self._tensors += outputs
+        self.outputs = {id(leaf) for leaf in outputs}
+        self.escaping = self.outputs | {
+            id(leaf)
+            for leaf in self._tensors
+            for operation in leaf.consumers()
+            if operation.name not in self._operations_in_layers
+        }
 
 
 def leaf_layers(model: keras.Model) -> list[keras.Layer]:
     """The layers in which the work is done: those with a rule, else without parts."""
     inside_of_leaves: set[int] = set()
-    leaves = []
     for layer in sublayers(model):
-        if rule_for(layer) is not None:
+        if _is_whole(layer):
             inside_of_leaves.update(map(id, sublayers(layer)))
-    for layer in sublayers(model):
-        if id(layer) in inside_of_leaves:
-            continue
-        if rule_for(layer) is not None or not own_layers(layer):
-            leaves.append(layer)
-    return leaves
+    return [
+        layer
+        for layer in sublayers(model)
+        if id(layer) not in inside_of_leaves
+        and (_is_whole(layer) or not own_layers(layer))
+    ]
+
+
+def _is_whole(layer: keras.Layer) -> bool:
+    return rule_for(layer) is not None or isinstance(layer, QuantizedLayer)
 
 
 def trace(model: keras.Model, batch: Any = None) -> Trace:
@@ -93,9 +125,7 @@ def trace(model: keras.Model, batch: Any = None) -> Trace:
         record.finish(outputs)
         return outputs
 
-    with _recording(leaf_layers(model), record), warnings.catch_warnings():
-        # A model with inputs in a dict takes a list, too, but says so.
-        warnings.simplefilter("ignore", UserWarning)
+    with _recording(leaf_layers(model), record):
         tf.function(run, autograph=False).get_concrete_function(signature)
     return record
 
@@ -103,9 +133,11 @@ def trace(model: keras.Model, batch: Any = None) -> Trace:
 def _signature(model: keras.Model, batch: Any) -> Any:
     if batch is not None:
         return keras.tree.map_structure(tf.type_spec_from_value, batch)
-    if getattr(model, "inputs", None):
-        specs = [tf.TensorSpec(one.shape, one.dtype) for one in model.inputs]
-        return specs[0] if len(specs) == 1 else specs
+    inputs = symbolic_inputs(model)
+    if inputs is not None:
+        return keras.tree.map_structure(
+            lambda one: tf.TensorSpec(one.shape, one.dtype), inputs
+        )
     shape = (model.get_build_config() or {}).get("input_shape")
     if shape is None or not all(
         size is None or isinstance(size, int) for size in shape
@@ -117,6 +149,12 @@ def _signature(model: keras.Model, batch: Any) -> Any:
     return tf.TensorSpec(shape, "float32")
 
 
+def _is_shape(shape: Any) -> bool:
+    if not isinstance(shape, (list, tuple)):
+        return False
+    return all(size is None or isinstance(size, int) for size in shape)
+
+
 def _is_numeric_tensor(value: Any) -> bool:
     return tf.is_tensor(value) and value.dtype != tf.bool
 
@@ -125,7 +163,10 @@ def _is_numeric_tensor(value: Any) -> bool:
 def _recording(layers: list[keras.Layer], record: Trace) -> Iterator[None]:
     classes = [type(layer) for layer in layers]
     for layer in layers:
-        layer.__class__ = _recording_class(type(layer))
+        # Also a quantized layer does what it did as a float one: the trace is the
+        # same before and after.
+        float_class: Any = float_class_of(layer)
+        layer.__class__ = _recording_class(float_class)
         vars(layer)["_kopt_record"] = record
     try:
         yield
@@ -136,12 +177,10 @@ def _recording(layers: list[keras.Layer], record: Trace) -> Iterator[None]:
 
 
 @functools.cache
-def _recording_class(layer_class: type[keras.Layer]) -> type[keras.Layer]:
+def _recording_class(layer_class: Any) -> Any:
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
-        results = layer_class.__call__(self, *args, **kwargs)
         record = vars(self)["_kopt_record"]
-        record.record(self, data_arguments(args, kwargs), results)
-        return results
+        return record.call(self, layer_class.__call__, args, kwargs)
 
     return type(layer_class)(
         layer_class.__name__, (layer_class,), {"__call__": __call__}

@@ -3,12 +3,15 @@
 `Layer._flatten_layers` lists the sublayers of any layer (`Model.layers` is public,
 but stops at the first level and at models). `Layer._tracker` is locked once a layer
 is built; it has to be opened to give a finished layer one sublayer more.
+`Functional._inputs_struct` tells a list of inputs from a dict of inputs, which
+`Model.inputs` does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
@@ -21,6 +24,18 @@ def sublayers(layer: keras.Layer) -> list[keras.Layer]:
 def own_layers(layer: keras.Layer) -> list[keras.Layer]:
     """The layers that a layer holds itself, not those inside these."""
     return layer._flatten_layers(include_self=False, recursive=False)
+
+
+def symbolic_inputs(model: keras.Model) -> Any:
+    """The symbolic inputs of a model, in the structure that it is called with.
+
+    None for a model that has none, as one that was subclassed.
+    """
+    inputs = getattr(model, "_inputs_struct", None)
+    if inputs is not None:
+        return inputs
+    inputs = getattr(model, "inputs", None) or None
+    return inputs[0] if inputs and len(inputs) == 1 else inputs
 
 
 def add_sublayer(layer: keras.Layer, name: str, sublayer: keras.Layer) -> None:

@@ -15,7 +15,10 @@ from kopt._registry import register
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._batches import input_batches
 from kopt.quantization._observers import OBSERVERS, Observer
-from kopt.quantization._quantized_layer import quantized_layers
+from kopt.quantization._quantized_layer import (
+    quantized_layers,
+    require_quantized,
+)
 
 
 @register("quantization")
@@ -50,12 +53,7 @@ def calibrate(model: keras.Model, data: Any, method: str = "minmax") -> keras.Mo
     >>> data = np.linspace(-1, 3, 40, dtype="float32").reshape(10, 4)
     >>> model = kopt.quantization.calibrate(model, data)
     """
-    layers = quantized_layers(_checks.keras_model("model", model))
-    if not layers:
-        raise ValueError(
-            f"{model.name!r} is not quantized. Use "
-            "`kopt.quantization.quantize_model(model)` first."
-        )
+    require_quantized(model)
     _checks.one_of("method", method, list(OBSERVERS))
     _, batches = input_batches(model, data)
     calibrate_on(model, batches, method)
@@ -67,7 +65,7 @@ def calibrate_on(model: keras.Model, batches: Iterable[Any], method: str) -> Non
     observers: dict[int, tuple[ActivationRange, Observer]] = {
         id(one): (one, OBSERVERS[method]())
         for layer in quantized_layers(model)
-        for one in layer.quantizer.all_ranges()
+        for one in layer.quantizer.ranges.values()
         if one.fixed is None
     }
     with _observing(observers.values()) as reached:

@@ -10,9 +10,17 @@ from kopt import _checks
 from kopt._registry import register
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._batches import input_batches
-from kopt.quantization._layer_quantizer import LayerQuantizer, WeightGrid
+from kopt.quantization._compiled import forget_compiled_functions
+from kopt.quantization._layer_quantizer import (
+    OUTPUT,
+    PREACTIVATION,
+    LayerQuantizer,
+    WeightGrid,
+    input_role,
+)
 from kopt.quantization._placement import LayerPlan, plan
-from kopt.quantization._quantized_layer import attach, forget_compiled_functions
+from kopt.quantization._quantized_container import keep_in_config
+from kopt.quantization._quantized_layer import attach
 from kopt.quantization._trace import leaf_layers, trace
 from kopt.quantization.calibration import calibrate_on
 from kopt.quantization.int8 import Int8
@@ -26,7 +34,52 @@ def quantize_model(
 ) -> keras.Model:
     """Make a model compute as its integer version will, so that it can train to it.
 
-    TODO
+    Layers with a rule are quantized in place: from now on they round their weights,
+    and the tensors between layers, to the values that 8-bit integers will have,
+    while weights and gradients stay float32 (straight-through). The model is the
+    same object with the same weights; compile it (again, if you want another
+    learning rate), fit it, save it, prune it, load it like any Keras model, and
+    export it with `kopt.export.tflite(model, path)`.
+
+    With `calibration_data` it is as good as the float model (nearly) before the
+    first training step. Without, it refuses to predict or train until `calibrate`
+    or `load_weights` has given it ranges.
+
+    Sequential, functional, nested and subclassed models work, shared layers too. A
+    layer without a rule stays float and is named by `quantization_report(model)`.
+    Operations that a subclassed model does outside of any layer (`x + y`) stay float
+    and their results get a range where a quantized layer takes them in. To keep the
+    float model as well, clone it first (`keras.models.clone_model`, `set_weights`).
+
+    Args:
+        model: A built Keras model computing in float32; it is changed in place.
+        config: What to quantize to. Defaults to `Int8()`.
+        calibration_data: Samples as the model will meet them, a few hundred are
+            plenty; see `calibrate`.
+
+    Returns:
+        The same model.
+
+    Raises:
+        TypeError: If `model` is no Keras 3 model, or `config` no config.
+        ValueError: If the model is not built, already quantized, of mixed precision
+            or has weights that are NaN, if no layer of it can be quantized, or if
+            the data are empty or not finite. The model is then as it was.
+
+    References:
+        - Jacob et al., 2018, Quantization and Training of Neural Networks for
+          Efficient Integer-Arithmetic-Only Inference, arXiv:1712.05877
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "relu")])
+    >>> data = np.random.default_rng(0).normal(size=(100, 4)).astype("float32")
+    >>> exact = model.predict(data, verbose=0)
+    >>> model = kopt.quantization.quantize_model(model, calibration_data=data)
+    >>> rounded = model.predict(data, verbose=0)
+    >>> step = exact.max() / 255
+    >>> bool(0 < np.abs(rounded - exact).max() < 5 * step)
+    True
     """
     config = Int8() if config is None else config
     _check_model(model, config)
@@ -39,6 +92,7 @@ def quantize_model(
     for layer_plan in plans:
         if layer_plan.changes_layer:
             attach(layer_plan.layer, _quantizer(layer_plan, config))
+    keep_in_config(model)
     forget_compiled_functions(model)
     if batches is not None:
         try:
@@ -82,28 +136,24 @@ def _quantizer(layer_plan: LayerPlan, config: Int8) -> LayerQuantizer:
             **arguments,
         )
 
+    ranges = {input_role(at): new_range(input_role(at)) for at in layer_plan.inputs}
+    ranges |= {role: new_range(role) for role in layer_plan.inner}
+    if layer_plan.preactivation:
+        ranges[PREACTIVATION] = new_range(PREACTIVATION)
+    if layer_plan.output:
+        ranges[OUTPUT] = new_range(OUTPUT, fixed=layer_plan.fixed_range)
+    grids = [
+        WeightGrid(attribute, axes, config.weight_bits)
+        for attribute, axes in layer_plan.weights.items()
+    ]
     return LayerQuantizer(
-        weight_grids=tuple(
-            WeightGrid(attribute, axes, config.weight_bits)
-            for attribute, axes in layer_plan.weights.items()
-        ),
-        inputs={
-            position: new_range(f"input_{position}")
-            for position in sorted(layer_plan.inputs)
-        },
-        preactivation=new_range("preactivation") if layer_plan.preactivation else None,
-        output=(
-            new_range("output", fixed=layer_plan.fixed_range)
-            if layer_plan.output
-            else None
-        ),
-        name=f"{name}_quantizer",
+        grids, ranges, rewritten=layer_plan.rewritten, name=f"{name}_quantizer"
     )
 
 
 def _nothing_to_quantize(model: keras.Model, plans: list[LayerPlan]) -> str:
     reasons = "; ".join(
-        f"{one.layer.name}: {one.note}" for one in plans if one.stays_float
+        f"{one.layer.name}: {one.note}" for one in plans if one.state == "float"
     )
     return (
         f"Nothing in {model.name!r} can be quantized: no layer with weights has a "

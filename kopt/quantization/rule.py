@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 
@@ -12,8 +12,6 @@ from kopt import _checks
 from kopt._registry import register
 
 Role = Literal["compute", "arithmetic", "activation", "batch_norm", "same", "join"]
-
-_ROLES = ("compute", "arithmetic", "activation", "batch_norm", "same", "join")
 
 _RULES: dict[type[keras.Layer], Rule] = {}
 
@@ -23,34 +21,44 @@ _RULES: dict[type[keras.Layer], Rule] = {}
 class Rule:
     """What happens to layers of one class when a model is quantized.
 
-    Roles:
-        - `"compute"`: has weights; its output gets a range. A batch normalization
-          and a ReLU that follow are computed together with it at inference: the
-          range is then put behind them, and no rounding happens in between.
-        - `"arithmetic"`: like it, without weights (`Add`, a mean).
-        - `"activation"`: an elementwise function or softmax.
-        - `"batch_norm"`: goes into the `"compute"` layer before it.
-        - `"same"`: moves or selects values, so its output keeps the input's range.
-        - `"join"`: puts tensors together, so these share the range of its output.
+    The role says what becomes of a layer in the integer model:
+
+    - `"compute"`: has weights; its output gets a range. A batch normalization and a
+      ReLU that follow are computed together with it: the range is then put behind
+      them, and nothing is rounded in between.
+    - `"arithmetic"`: like it, without weights (`Add`, a mean).
+    - `"activation"`: an elementwise function or softmax.
+    - `"batch_norm"`: goes into the `"compute"` layer before it; else stands alone.
+    - `"same"`: moves or selects values, so its output keeps the range of its input.
+    - `"join"`: puts tensors together, so these share the range of its output.
 
     Args:
         role: One of the above.
         weights: For `"compute"`: the name of each weight to quantize and the axes
             that number its channels, `{"kernel": (-1,)}`.
         compute: `function(layer, *args, **kwargs) -> outputs` in place of the
-            layer's own `call`, for one whose `call` converts badly.
+            layer's own `call`, where that converts badly.
+        inner: For `compute`: `function(layer, number of inputs) -> names` of the
+            ranges inside; `compute` rounds to one by
+            `layer.quantizer.rounded(name, values)`.
     """
 
     role: Role
     weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     compute: Callable[..., Any] | None = None
+    inner: Callable[[keras.Layer, int], tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
-        _checks.one_of("role", self.role, _ROLES)
+        _checks.one_of("role", self.role, get_args(Role))
         if self.weights and self.role != "compute":
             raise ValueError(
                 "`weights` belong to the role 'compute'. Received: "
                 f"role={self.role!r}, weights={dict(self.weights)!r}."
+            )
+        if self.inner and not self.compute:
+            raise ValueError(
+                "`inner` names ranges that `compute` uses, but there is no `compute`. "
+                "Pass both."
             )
 
 
@@ -58,9 +66,9 @@ class Rule:
 def register_quantize_rule(layer_class: type[keras.Layer], rule: Rule) -> None:
     """Say how layers of a class are to be quantized; a second rule replaces the first.
 
-    The rule holds for the class and for its subclasses that keep its `call`. A model
-    that was quantized with a rule that has `compute` needs it registered again
-    before it is loaded.
+    The rule holds for the class and for those of its subclasses that keep its
+    `call`. Where a rule has `compute`, register it also in a program that loads a
+    model quantized by it.
 
     Args:
         layer_class: A layer class.
@@ -71,12 +79,14 @@ def register_quantize_rule(layer_class: type[keras.Layer], rule: Rule) -> None:
 
     Example:
 
-    >>> class Scaled(keras.layers.Dense):
+    >>> class Doubled(keras.layers.Dense):
     ...     def call(self, inputs, training=None):
     ...         return 2.0 * super().call(inputs)
-    >>> kopt.quantization.register_quantize_rule(
-    ...     Scaled, kopt.quantization.Rule("compute", weights={"kernel": (-1,)})
-    ... )
+    >>> rule = kopt.quantization.Rule("compute", weights={"kernel": (-1,)})
+    >>> kopt.quantization.register_quantize_rule(Doubled, rule)
+    >>> model = keras.Sequential([keras.Input((4,)), Doubled(2)])
+    >>> type(kopt.quantization.quantize_model(model).layers[0]).__name__
+    'QuantizedDoubled'
     """
     if not (isinstance(layer_class, type) and issubclass(layer_class, keras.Layer)):
         raise TypeError(
@@ -85,16 +95,20 @@ def register_quantize_rule(layer_class: type[keras.Layer], rule: Rule) -> None:
         )
     if not isinstance(rule, Rule):
         raise TypeError(
-            "`rule` must be a kopt.quantization.Rule. Received: "
-            f"rule={rule!r}. Write for example Rule('compute', "
-            "weights={'kernel': (-1,)})."
+            "`rule` must be a kopt.quantization.Rule, such as Rule('compute', "
+            f"weights={{'kernel': (-1,)}}). Received: rule={rule!r}."
         )
     _RULES[layer_class] = rule
 
 
+def float_class_of(layer: keras.Layer) -> type[keras.Layer]:
+    """The class of a layer as it was before it was quantized."""
+    return getattr(type(layer), "float_class", type(layer))
+
+
 def rule_for(layer: keras.Layer) -> Rule | None:
     """The rule of a layer's class, or of the nearest class whose `call` it keeps."""
-    float_class = getattr(layer, "float_class", type(layer))
+    float_class = float_class_of(layer)
     for ancestor in float_class.__mro__:
         if ancestor in _RULES and ancestor.call is float_class.call:
             return _RULES[ancestor]

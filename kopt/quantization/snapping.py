@@ -9,7 +9,11 @@ import keras
 
 from kopt import _checks
 from kopt._registry import register
-from kopt.quantization._quantized_layer import QuantizedLayer, quantized_layers
+from kopt.quantization._quantized_layer import (
+    QuantizedLayer,
+    quantized_layers,
+    require_quantized,
+)
 
 
 @register("quantization")
@@ -54,12 +58,7 @@ def snapped(model: keras.Model) -> Iterator[keras.Model]:
     >>> bool(np.allclose(on_grid / scale, np.round(on_grid / scale), atol=1e-4))
     True
     """
-    layers = quantized_layers(_checks.keras_model("model", model))
-    if not layers:
-        raise ValueError(
-            f"{model.name!r} is not quantized. Use "
-            "`kopt.quantization.quantize_model(model)` first."
-        )
+    layers = require_quantized(model)
     before = _snap(layers)
     try:
         yield model

@@ -6,11 +6,9 @@ import keras
 
 from kopt import _checks
 from kopt._registry import register
-from kopt.quantization._quantized_layer import (
-    detach,
-    forget_compiled_functions,
-    quantized_layers,
-)
+from kopt.quantization._compiled import forget_compiled_functions
+from kopt.quantization._quantized_container import release
+from kopt.quantization._quantized_layer import detach, quantized_layers
 
 
 @register("quantization")
@@ -37,5 +35,6 @@ def strip_quantization(model: keras.Model) -> keras.Model:
     """
     for layer in quantized_layers(_checks.keras_model("model", model)):
         detach(layer)
+    release(model)
     forget_compiled_functions(model)
     return model

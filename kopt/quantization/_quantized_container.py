@@ -1,0 +1,119 @@
+"""Models and layers written as classes, whose config says nothing of what is inside.
+
+A functional model's config holds the configs of its layers, quantized ones included.
+A subclassed model's or composite layer's does not: Keras makes it anew by its
+constructor, which makes float layers. Such a container is swapped for a subclass
+whose config holds the quantizers of everything inside, so that it loads complete.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import keras
+
+from kopt.quantization._layer_quantizer import LayerQuantizer
+from kopt.quantization._quantized_layer import (
+    QuantizedLayer,
+    attach,
+    float_again,
+    quantized_layers,
+    register_as,
+)
+from kopt.quantization._tracking import own_layers, sublayers
+
+
+class QuantizedContainer:
+    """What every such container has in common. Saved as `kopt>QuantizedContainer`."""
+
+    float_class: type[keras.Layer]
+
+    def get_config(self) -> dict[str, Any]:
+        with float_again(self):
+            layer = keras.saving.serialize_keras_object(self)
+        # Keras compiles what it loads from the outer config.
+        layer.pop("compile_config", None)
+        return {
+            "layer": layer,
+            "quantizers": [
+                [number, keras.saving.serialize_keras_object(inner.quantizer)]
+                for number, inner in enumerate(_layers_as_made(self))
+                if isinstance(inner, QuantizedLayer)
+            ],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> keras.Layer:
+        container = keras.saving.deserialize_keras_object(config["layer"])
+        layers = _layers_as_made(container)
+        for number, quantizer in config["quantizers"]:
+            attach(layers[number], keras.saving.deserialize_keras_object(quantizer))
+        return _as_container(container)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        with float_again(self):
+            return self.compute_output_spec(*args, **kwargs)
+
+
+def keep_in_config(layer: keras.Layer) -> None:
+    """See that the quantized layers inside a model or layer are saved with it."""
+    if isinstance(layer, QuantizedLayer) or not quantized_layers(layer):
+        return
+    if not _config_holds_layers(layer):
+        _as_container(layer)
+        return
+    for inner in own_layers(layer):
+        keep_in_config(inner)
+
+
+def release(layer: keras.Layer) -> None:
+    """Undo `keep_in_config`."""
+    for one in [layer, *sublayers(layer)]:
+        if isinstance(one, QuantizedContainer):
+            one.__class__ = one.float_class
+
+
+def _as_container(layer: keras.Layer) -> keras.Layer:
+    float_class: Any = type(layer)
+    layer.__class__ = _container_class(float_class)
+    return layer
+
+
+@functools.cache
+def _container_class(float_class: Any) -> Any:
+    container = type(float_class)(
+        f"Quantized{float_class.__name__}",
+        (QuantizedContainer, float_class),
+        {
+            "__doc__": f"A `{float_class.__name__}` with layers quantized by kopt.",
+            "__module__": __name__,
+            "float_class": float_class,
+        },
+    )
+    register_as("QuantizedContainer", QuantizedContainer, container)
+    return container
+
+
+register_as("QuantizedContainer", QuantizedContainer, QuantizedContainer)
+
+
+def _config_holds_layers(layer: keras.Layer) -> bool:
+    try:
+        config = layer.get_config()
+    except NotImplementedError:
+        return True  # A layer without a config is never saved by one.
+    held = sum(
+        isinstance(leaf, str) and leaf == "kopt>QuantizedLayer"
+        for leaf in keras.tree.flatten(config)
+    )
+    return held > 0
+
+
+def _layers_as_made(container: keras.Layer) -> list[keras.Layer]:
+    """The layers inside as the constructor makes them, without quantizers."""
+    added: set[int] = set()
+    for layer in sublayers(container):
+        if isinstance(layer, LayerQuantizer):
+            added.update(map(id, [layer, *sublayers(layer)]))
+    return [layer for layer in sublayers(container) if id(layer) not in added]

@@ -1,0 +1,199 @@
+"""What is quantized in a model, to which grids, and what stays float."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+
+from kopt._registry import register
+from kopt.quantization import ranges
+from kopt.quantization._activation_range import ActivationRange
+from kopt.quantization._batches import input_batches
+from kopt.quantization._layer_quantizer import WeightGrid
+from kopt.quantization._placement import LayerPlan, plan
+from kopt.quantization._quantized_layer import QuantizedLayer, require_quantized
+from kopt.quantization._trace import trace
+from kopt.quantization.rule import float_class_of
+
+_HEADING = ("layer", "class", "computed", "weights", "ranges and notes")
+
+
+@dataclass(frozen=True)
+class WeightReport:
+    """The grid of one weight.
+
+    Attributes:
+        name: Attribute of the layer, `"kernel"`.
+        bits: Bits a value.
+        channels: How many channels have a scale of their own.
+    """
+
+    name: str
+    bits: int
+    channels: int
+
+    def __str__(self) -> str:
+        return f"{self.name} int{self.bits} x {self.channels}"
+
+
+@dataclass(frozen=True)
+class RangeReport:
+    """The range of one tensor.
+
+    Attributes:
+        role: Which tensor of the layer: `"input_0"`, `"preactivation"`, `"output"`,
+            or the name of an inner one.
+        grid: The grid, or None if the range has not been calibrated.
+        bits: Bits a value.
+        fixed: Whether the runtime prescribes the range.
+    """
+
+    role: str
+    grid: ranges.Grid | None
+    bits: int
+    fixed: bool
+
+    def __str__(self) -> str:
+        if self.grid is None:
+            return f"{self.role} int{self.bits} not calibrated"
+        low, high = f"{self.grid.low:.4g}", f"{self.grid.high:.4g}"
+        return f"{self.role} int{self.bits} [{low}, {high}]"
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What becomes of one layer.
+
+    Attributes:
+        name: Path of the layer in the model.
+        layer: Its class before it was quantized.
+        state: `"integer"`; `"float"`; or `"passes"`, where it computes nothing and
+            hands on what comes.
+        weights: The grids of its weights.
+        ranges: The ranges of its tensors.
+        note: Why it stays float, or what becomes of it.
+    """
+
+    name: str
+    layer: str
+    state: Literal["integer", "passes", "float"]
+    weights: tuple[WeightReport, ...]
+    ranges: tuple[RangeReport, ...]
+    note: str
+
+    def __str__(self) -> str:
+        details = [*map(str, self.weights), *map(str, self.ranges)]
+        details += [self.note] if self.note else []
+        return f"{self.name} ({self.layer}): {self.state}; {', '.join(details)}"
+
+
+@dataclass(frozen=True)
+class QuantizationReport:
+    """What is quantized in a model. `str(report)` is a table to read.
+
+    Attributes:
+        layers: One entry a layer, in the order in which data passes them.
+    """
+
+    layers: tuple[LayerReport, ...]
+
+    def __getitem__(self, name: str) -> LayerReport:
+        """The entry of the layer of that name or path."""
+        for layer in self.layers:
+            if name in (layer.name, layer.name.rsplit("/", 1)[-1]):
+                return layer
+        raise KeyError(name)
+
+    @property
+    def integer(self) -> tuple[LayerReport, ...]:
+        """The layers that are computed in integers."""
+        return tuple(one for one in self.layers if one.state == "integer")
+
+    @property
+    def stays_float(self) -> tuple[LayerReport, ...]:
+        """The layers that are computed in float, each with the reason in `note`."""
+        return tuple(one for one in self.layers if one.state == "float")
+
+    def __str__(self) -> str:
+        rows = [_HEADING, *(row for layer in self.layers for row in _rows(layer))]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+            )
+            for row in rows
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+
+@register("quantization")
+def quantization_report(model: keras.Model, data: Any = None) -> QuantizationReport:
+    """Name for each layer what is quantized, its ranges, and why it stays float.
+
+    Args:
+        model: A quantized model.
+        data: Samples, of which one batch is read. Needed only for a model that does
+            not know the shape of its inputs; see `calibrate` for the forms.
+
+    Returns:
+        A `QuantizationReport`, which prints as a table.
+
+    Raises:
+        ValueError: If the model is not quantized.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dense(2), keras.layers.ELU()]
+    ... )
+    >>> report = kopt.quantization.quantization_report(
+    ...     kopt.quantization.quantize_model(model)
+    ... )
+    >>> report.layers[0].state, report.layers[1].state, report.layers[1].note
+    ('integer', 'float', 'ELU has no rule')
+    """
+    require_quantized(model)
+    batch = None if data is None else input_batches(model, data)[0]
+    plans = plan(model, trace(model, batch))
+    return QuantizationReport(tuple(_describe(one) for one in plans))
+
+
+def _describe(layer_plan: LayerPlan) -> LayerReport:
+    layer, state, note = layer_plan.layer, layer_plan.state, layer_plan.note
+    weights: tuple[WeightReport, ...] = ()
+    tensors: tuple[RangeReport, ...] = ()
+    if isinstance(layer, QuantizedLayer):
+        weights = tuple(_weight(layer, grid) for grid in layer.quantizer.weight_grids)
+        tensors = tuple(_range(*item) for item in layer.quantizer.ranges.items())
+    elif layer_plan.changes_layer:
+        state, note = "float", "was not quantized"
+    return LayerReport(
+        name=layer.path or layer.name,
+        layer=float_class_of(layer).__name__,
+        state=state,
+        weights=weights,
+        ranges=tensors,
+        note=note,
+    )
+
+
+def _weight(layer: QuantizedLayer, grid: WeightGrid) -> WeightReport:
+    shape = grid.variable(layer).shape
+    channels = math.prod(shape[axis] for axis in grid.channel_axes)
+    return WeightReport(grid.attribute, grid.bits, channels)
+
+
+def _range(role: str, one: ActivationRange) -> RangeReport:
+    low, high = float(one.low.numpy()), float(one.high.numpy())
+    grid = ranges.grid(low, high, one.bits) if one.calibrated else None
+    return RangeReport(role, grid, one.bits, one.fixed is not None)
+
+
+def _rows(layer: LayerReport) -> list[tuple[str, ...]]:
+    details = [*map(str, layer.ranges), *([layer.note] if layer.note else [])] or [""]
+    weights = ", ".join(map(str, layer.weights))
+    first = (layer.name, layer.layer, layer.state, weights, details[0])
+    return [first, *(("", "", "", "", detail) for detail in details[1:])]
