@@ -140,7 +140,10 @@ def _summary(thing: Any) -> str:
 
 def _loaded(path: Path) -> Any:
     """A Keras model, or the path of a file that is measured as it is."""
-    return keras.saving.load_model(path) if path.suffix == ".keras" else path
+    if path.suffix != ".keras":
+        return path
+    # Without its optimizer, whose class may be known only to the script it came from.
+    return keras.saving.load_model(path, compile=False)
 
 
 def _pair(path: Path | None) -> tuple[np.ndarray, np.ndarray] | None:

@@ -68,9 +68,9 @@ class HyperMLP(NetworkHyperModel):
     >>> hp = space.space()
     >>> sorted(hp.values)[:4]
     ['batch_size', 'depth', 'dropout', 'learning_rate_factor']
-    >>> hp.values["width"] = 256  # would be 19,210 parameters and more
+    >>> hp.values["width"] = 256  # with one layer: 19,210 parameters
     >>> space.values(hp)["width"], space.build(hp).count_params()
-    (64, 5066)
+    (64, 4810)
     """
 
     architecture_defaults: ClassVar[dict[str, Any]] = {

@@ -1,0 +1,42 @@
+"""Every example of a docstring and of the README runs and prints what it says."""
+
+import doctest
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import kopt
+from kopt import _registry
+from tests.test_public_api import public
+
+ROOT = Path(__file__).parents[1]
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize(("area", "name"), public())
+def test_docstring_example_shows_what_happens(area, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # for examples that write a file
+    thing = _registry.entry(area, name)
+    report = []
+    runner = doctest.DocTestRunner(verbose=False, optionflags=FLAGS)
+    for test in doctest.DocTestFinder(recurse=False).find(
+        thing, name, globs={"keras": keras, "kopt": kopt, "np": np}
+    ):
+        runner.run(test, out=report.append)
+    assert runner.failures == 0, "".join(report)
+
+
+def test_readme_has_examples():
+    assert len(BLOCKS) >= 2
+
+
+def test_readmes_examples_run_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for number, block in enumerate(BLOCKS, start=1):
+        exec(compile(block, f"README.md, example {number}", "exec"), names)
