@@ -238,7 +238,7 @@ class Optimizer(KerasDoor):
         Args:
             var_list: Variables.
             var_names: Regular expressions, searched for in a variable's path
-                (`"dense_1/bias"`).
+                (`"sequential/dense_1/bias"`).
 
         Raises:
             ValueError: If the optimizer is built already.

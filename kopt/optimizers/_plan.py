@@ -126,7 +126,7 @@ def _resolved_groups(
 
 
 def _factor(optimizer: Optimizer, group: ParamGroup) -> keras.Variable:
-    factor = optimizer.add_scalar("learning_rate_multiplier", 1.0)
+    factor = optimizer.add_scalar("learning_rate_multiplier", group.factor)
     group.bind(factor)
     return factor
 

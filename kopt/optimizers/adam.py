@@ -55,8 +55,8 @@ class Adam(Optimizer):
     >>> weight = keras.Variable([1.0, -1.0])
     >>> optimizer = kopt.Adam(learning_rate=0.1)
     >>> optimizer.apply([keras.ops.convert_to_tensor([100.0, -0.01])], [weight])
-    >>> weight.numpy().round(4).tolist()  # the first step has the same length for all
-    [0.9, -0.9]
+    >>> print(weight.numpy().round(4))  # the first step has the same length for all
+    [ 0.9 -0.9]
     """
 
     def __init__(

@@ -43,8 +43,8 @@ class AdamW(Adam):
     >>> weight = keras.Variable([1.0, -2.0])
     >>> optimizer = kopt.AdamW(learning_rate=0.1, weight_decay=0.5)
     >>> optimizer.apply([keras.ops.zeros(2)], [weight])
-    >>> weight.numpy().round(4).tolist()  # without a gradient, decay alone
-    [0.95, -1.9]
+    >>> print(weight.numpy().round(4))  # without a gradient, decay alone
+    [ 0.95 -1.9 ]
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class ParamGroup:
 
     Args:
         match: Which variables: a regular expression that is searched for in the
-            variable's path (`"dense_1/kernel"`), a layer, a list of layers and
+            variable's path (`"sequential/dense_1/kernel"`), a layer, a list of layers and
             variables, or a function from a variable to true or false.
         learning_rate_multiplier: Factor on the learning rate (and so on decoupled
             weight decay). Defaults to `1.0`.
@@ -65,7 +65,7 @@ class ParamGroup:
         self._multiplier = _multiplier(learning_rate_multiplier)
         self._frozen = bool(frozen)
         self._stored = variables
-        self._factor: keras.Variable | None = None
+        self._variable: keras.Variable | None = None
         self.variables: list[int] = []
 
     @property
@@ -110,10 +110,14 @@ class ParamGroup:
         }
         return self.variables
 
-    def bind(self, factor: keras.Variable) -> None:
-        """Tie the group to the variable that holds its factor in the optimizer."""
-        self._factor = factor
-        self._write()
+    @property
+    def factor(self) -> float:
+        """What the learning rate is multiplied by at present."""
+        return 0.0 if self._frozen else self._multiplier
+
+    def bind(self, variable: keras.Variable) -> None:
+        """Tie the group to the optimizer's variable that holds its factor."""
+        self._variable = variable
 
     def get_config(self) -> dict[str, Any]:
         if not self.variables and not isinstance(self.match, str):
@@ -135,8 +139,8 @@ class ParamGroup:
         return cls(**config)
 
     def _write(self) -> None:
-        if self._factor is not None:
-            self._factor.assign(0.0 if self._frozen else self._multiplier)
+        if self._variable is not None:
+            self._variable.assign(self.factor)
 
     def _stored_positions(self, variables: Sequence[keras.Variable]) -> list[int]:
         assert self._stored is not None

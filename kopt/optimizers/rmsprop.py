@@ -49,8 +49,8 @@ class RMSprop(Optimizer):
     >>> weight = keras.Variable([1.0, 1.0])
     >>> optimizer = kopt.RMSprop(learning_rate=0.1, rho=0.0)
     >>> optimizer.apply([keras.ops.convert_to_tensor([5.0, -0.5])], [weight])
-    >>> weight.numpy().round(4).tolist()  # without memory, only the sign is left
-    [0.9, 1.1]
+    >>> print(weight.numpy().round(4))  # without memory, only the sign is left
+    [0.9 1.1]
     """
 
     scales_itself = True

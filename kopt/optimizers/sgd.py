@@ -50,7 +50,7 @@ class SGD(Optimizer):
     >>> optimizer = kopt.SGD(learning_rate=0.1, momentum=0.9)
     >>> for _ in range(2):
     ...     optimizer.apply([keras.ops.ones(1)], [weight])
-    >>> weight.numpy().round(4).tolist()  # 1 - 0.1 - (0.1 + 0.9 * 0.1)
+    >>> print(weight.numpy().round(4))  # 1 - 0.1 - (0.1 + 0.9 * 0.1)
     [0.71]
     """
 

@@ -1,0 +1,113 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kopt
+
+
+def linear():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+
+
+X, Y = np.ones((8, 3), "float32"), np.ones((8, 2), "float32")
+
+
+def test_a_model_saved_before_its_first_step_loads_in_silence(tmp_path):
+    model = linear()
+    model.compile(kopt.Adam(0.25), "mse")
+    model.save(tmp_path / "new.keras")
+    loaded = keras.saving.load_model(tmp_path / "new.keras")
+    model.fit(X, Y, verbose=0)
+    loaded.fit(X, Y, verbose=0)
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+
+
+def test_a_tensorflow_checkpoint_holds_the_whole_state(tmp_path):
+    model = linear()
+    model.compile(kopt.Adam(), "mse")
+    model.fit(X, Y, epochs=3, verbose=0)
+    saved = [variable.numpy() for variable in model.optimizer.variables]
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+    path = checkpoint.save(tmp_path / "checkpoint")
+    model.fit(X, Y, epochs=3, verbose=0)
+    checkpoint.restore(path).assert_consumed()
+    for variable, expected in zip(model.optimizer.variables, saved, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), expected)
+
+
+def test_weights_files_with_the_optimizer_resume(tmp_path):
+    model = linear()
+    model.compile(kopt.Lion(), "mse")
+    model.fit(X, Y, epochs=2, verbose=0)
+    model.save(tmp_path / "all.keras")
+    other = keras.saving.load_model(tmp_path / "all.keras")
+    assert int(other.optimizer.iterations) == int(model.optimizer.iterations) == 2
+
+
+def test_a_state_of_other_shapes_leaves_everything_as_it_was():
+    one, other = kopt.Adam(), kopt.Adam()
+    variable = keras.Variable(np.ones(3, "float32"))
+    one.build([variable])
+    other.build([keras.Variable(np.ones(4, "float32"))])
+    one.apply([tf.ones(3)], [variable])
+    store = {}
+    one.save_own_variables(store)
+    with pytest.raises(ValueError, match=r"momentum\.0 has shape \(3,\), needed is"):
+        other.load_own_variables(store)
+    assert int(other.iterations) == 0
+
+
+def test_saved_models_are_not_disturbed_by_compiled_updates(tmp_path):
+    model = keras.Sequential([keras.Input((300,)), keras.layers.Dense(300)])
+    model.compile(kopt.AdamW(), "mse")
+    model.fit(np.ones((4, 300)), np.ones((4, 300)), verbose=0)
+    tf.saved_model.save(model, str(tmp_path / "whole"))  # follows every attribute
+    model.export(tmp_path / "exported", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "exported")).serve
+    x = np.ones((4, 300), "float32")
+    np.testing.assert_allclose(served(x), model(x), rtol=1e-5)
+
+
+def test_the_loss_scale_skips_a_step_that_overflows():
+    inner = kopt.Adam(0.1)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner)
+    weight = keras.Variable([1.0])
+    optimizer.build([weight])
+    optimizer.apply([tf.constant([np.inf])], [weight])
+    assert weight.numpy().tolist() == [1.0]
+    assert int(inner.iterations) == 0
+    optimizer.apply([tf.constant([1.0])], [weight])
+    assert weight.numpy().item() < 1.0
+
+
+def test_a_schedule_refuses_to_be_overwritten_by_a_number():
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    optimizer = kopt.Adam(schedule)
+    with pytest.raises(TypeError, match=r"a schedule drives it.*Compile with a float"):
+        optimizer.learning_rate = 0.5
+
+
+def test_a_schedule_can_follow_a_number():
+    optimizer = kopt.SGD(0.5)
+    optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(0.25, 10)
+    assert float(optimizer.learning_rate) == 0.25
+
+
+def test_gradients_and_variables_must_be_as_many():
+    optimizer = kopt.SGD()
+    with pytest.raises(ValueError, match="1 gradients for 2 variables"):
+        optimizer.apply([tf.ones(1)], [keras.Variable([1.0]), keras.Variable([1.0])])
+
+
+def test_an_unbuilt_optimizer_needs_the_variables():
+    with pytest.raises(ValueError, match="The optimizer is not built"):
+        kopt.SGD().apply([tf.ones(1)])
+
+
+def test_missing_gradients_leave_their_variables_alone():
+    weights = [keras.Variable([1.0]), keras.Variable([1.0])]
+    optimizer = kopt.SGD(0.5)
+    with pytest.warns(UserWarning, match="Gradients do not exist"):
+        optimizer.apply([tf.constant([1.0]), None], weights)
+    assert [float(w.numpy().item()) for w in weights] == [0.5, 1.0]
