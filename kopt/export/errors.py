@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 @register("export", serializable=False)
 class ConversionError(RuntimeError):
-    """The TFLite converter refused the model, or crashed, or made a file that no
-    runtime loads. Nothing was written.
+    """The TFLite converter refused the model, crashed, or made a file that won't load.
+
+    Nothing was written.
 
     Example:
         >>> issubclass(kopt.export.ConversionError, RuntimeError)
@@ -23,8 +24,9 @@ class ConversionError(RuntimeError):
 
 @register("export", serializable=False)
 class VerificationError(RuntimeError):
-    """The file runs, but does not compute what the model computes. Nothing was
-    written.
+    """The file runs, but does not compute what the model computes.
+
+    Nothing was written.
 
     Attributes:
         report: The `ExportReport` of the refused file, with every number that was

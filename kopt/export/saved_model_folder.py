@@ -61,7 +61,8 @@ def saved_model(
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
         >>> path = os.path.join(tempfile.mkdtemp(), "model")
         >>> report = kopt.export.saved_model(model, path)
-        >>> tf.saved_model.load(path).serve(tf.ones((5, 8))).shape
+        >>> loaded = tf.saved_model.load(path)
+        >>> loaded.serve(tf.ones((5, 8))).shape
         TensorShape([5, 3])
     """
     target = _atomic.folder_target(path, marker="saved_model.pb")

@@ -13,7 +13,7 @@ import keras
 from kopt._registry import register
 from kopt.export import _atomic, _samples, _trace
 from kopt.export._comparison import differences
-from kopt.export._conversion import SAFE_OPERATIONS, convert
+from kopt.export._conversion import convert, is_risky
 from kopt.export._plan import Plan, make_plan
 from kopt.export.errors import VerificationError
 from kopt.export.interpreter import Interpreter
@@ -88,8 +88,8 @@ def tflite(
         >>> x = np.random.default_rng(0).normal(size=(100, 8))
         >>> path = os.path.join(tempfile.mkdtemp(), "model.tflite")
         >>> report = kopt.export.tflite(model, path, "int8", x, io_dtype="int8")
-        >>> report.float_tensors, report.outputs, report.max_lsb < 3
-        ((), {'dense': 'int8'}, True)
+        >>> report.float_tensors, list(report.outputs.values()), report.max_lsb < 3
+        ((), ['int8'], True)
     """
     target = _atomic.file_target(path)
     plan = make_plan(
@@ -117,7 +117,7 @@ def _converted(plan: Plan, isolate: bool | None) -> tuple[bytes, bool]:
         with plan.model_for_trace():
             graph = _trace.write_saved_model(plan.signature, folder)
         if isolate is None:
-            isolate = not graph.operations <= SAFE_OPERATIONS
+            isolate = is_risky(graph.operations, plan.settings)
         content = convert(folder, plan.settings, plan.calibration, isolate=isolate)
     return content, isolate
 
