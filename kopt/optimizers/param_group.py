@@ -27,8 +27,8 @@ class ParamGroup:
 
     Args:
         match: Which variables: a regular expression that is searched for in the
-            variable's path (`"sequential/dense_1/kernel"`), a layer, a list of layers and
-            variables, or a function from a variable to true or false.
+            variable's path (`"sequential/dense_1/kernel"`), a layer, a list of layers
+            and variables, or a function from a variable to true or false.
         learning_rate_multiplier: Factor on the learning rate (and so on decoupled
             weight decay). Defaults to `1.0`.
         weight_decay: Weight decay of the group, in place of the optimizer's. Defaults

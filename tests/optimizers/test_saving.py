@@ -64,9 +64,9 @@ def test_saved_models_are_not_disturbed_by_compiled_updates(tmp_path):
     model.fit(np.ones((4, 300)), np.ones((4, 300)), verbose=0)
     tf.saved_model.save(model, str(tmp_path / "whole"))  # follows every attribute
     model.export(tmp_path / "exported", verbose=False)
-    served = tf.saved_model.load(str(tmp_path / "exported")).serve
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
     x = np.ones((4, 300), "float32")
-    np.testing.assert_allclose(served(x), model(x), rtol=1e-5)
+    np.testing.assert_allclose(loaded.serve(x), model(x), rtol=1e-5)
 
 
 def test_the_loss_scale_skips_a_step_that_overflows():
