@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,22 +26,35 @@ import tensorflow as tf
 from kopt.export.errors import ConversionError
 from kopt.export.interpreter import Interpreter
 
-# What the networks of keras.applications, fake quantization and attention are made of.
-SAFE_OPERATIONS = frozenset(
+# Operations that were converted, one by one, in every quantization, without a crash.
+_KNOWN = frozenset(
     """
-    Add AddV2 AvgPool BatchMatMulV2 BiasAdd Cast ConcatV2 Const Conv2D
-    Conv2DBackpropInput DepthwiseConv2dNative Einsum Elu Erf Erfc Exp ExpandDims
-    FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel FusedBatchNormV3 GatherV2
-    Identity IdentityN LeakyRelu Less Log Max MaxPool Maximum Mean Min Minimum Mul Neg
-    NoOp Pack Pad PadV2 PartitionedCall Placeholder Pow Prod ReadVariableOp RealDiv
-    Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor Rsqrt Select SelectV2
-    Sigmoid Shape Slice Softmax Softplus Split SplitV Sqrt Square SquaredDifference
-    Squeeze StatefulPartitionedCall StopGradient StridedSlice Sub Sum Tanh Tile
-    Transpose Unpack
+    Abs Add AddN AddV2 All Any ArgMax AvgPool BatchMatMulV2 BiasAdd BroadcastTo Cast
+    ConcatV2 Const Conv2D Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 Cos
+    Cumsum DepthToSpace DepthwiseConv2dNative Einsum Elu Equal Erf Erfc Exp
+    ExpandDims FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill Floor
+    FloorDiv FloorMod FusedBatchNormV3 GatherNd GatherV2 Greater GreaterEqual
+    Identity IdentityN IsNan LeakyRelu Less LessEqual Log Log1p LogicalAnd
+    LogicalNot LogicalOr LogSoftmax LRN MatMul MatrixBandPart Max Maximum MaxPool
+    Mean Min Minimum MirrorPad Mul Neg NoOp NotEqual OneHot Pack Pad PadV2
+    PartitionedCall Placeholder Pow Prod Range ReadVariableOp RealDiv Relu Relu6
+    Reshape ResizeBilinear ResizeNearestNeighbor ReverseV2 Roll Round Rsqrt Select
+    SelectV2 Selu Shape Sigmoid Sign Sin Slice Softmax Softplus Softsign
+    SpaceToDepth Split SplitV Sqrt Square SquaredDifference Squeeze
+    StatefulPartitionedCall StopGradient StridedSlice Sub Sum Tanh Tile TopKV2
+    Transpose Unpack ZerosLike
     """.split()
 )
 
-_NEEDS_DATA = ("int8", "int16x8")
+# What a recurrent layer's loop adds: fine in float, fatal when integers are asked for.
+_LOOPS = frozenset(
+    """
+    TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
+    TensorListStack While
+    """.split()
+)
+
+_INTEGER_MODES = ("int8", "int16x8")
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,12 @@ class Settings:
     sparse: bool = False
     batch_size: int = 1
     trained_ranges: bool = False
+
+
+def is_risky(operations: Set[str], settings: Settings) -> bool:
+    """Whether the converter may crash on a graph of these operations."""
+    safe = _KNOWN if settings.quantization in _INTEGER_MODES else _KNOWN | _LOOPS
+    return not operations <= safe
 
 
 def convert(
@@ -108,7 +127,7 @@ def _converter(
     converter.optimizations = optimizations
     if mode == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if mode in _NEEDS_DATA and samples is not None:
+    if mode in _INTEGER_MODES and samples is not None:
         integers = (
             kinds.TFLITE_BUILTINS_INT8
             if mode == "int8"

@@ -7,6 +7,7 @@ inputs in the model's own order, calls the model with them and names what comes 
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ def output_names(model: keras.Model, outputs: Any) -> list[str]:
     """A name for each output: its key in a dict, else the layer that makes it."""
     paths = [path for path, _ in keras.tree.flatten_with_path(outputs)]
     layers = getattr(model, "output_names", None)
+    if isinstance(model, keras.Sequential):
+        layers = [model.layers[-1].name]
     by_key = any(isinstance(step, str) for path in paths for step in path)
     if not by_key and layers and len(layers) == len(paths):
         return plain_names(list(layers), "output")
@@ -145,24 +148,22 @@ def _input_name(path: tuple, tensor: keras.KerasTensor) -> str:
 
 def _of_subclass(model: keras.Model) -> Signature:
     config = model.get_build_config() or {}
-    shapes = config.get("input_shape")
-    several = config.get("shapes_dict")
-    if not shapes and not several:
+    shapes, by_keyword = config.get("input_shape"), False
+    if "shapes_dict" in config:
+        # A model whose `build` takes the shape of each argument of its call.
+        named = config["shapes_dict"].items()
+        shapes = {key.removesuffix("_shape"): shape for key, shape in named}
+        by_keyword = True
+    if not shapes or (not by_keyword and len(_required_arguments(model)) > 1):
         raise ValueError(
-            f"The model {model.name!r} does not tell what it takes. Call it once on a "
-            "batch of data before you export it."
+            f"The model {model.name!r} does not tell all that it takes. Call it inside "
+            "a functional model and export that: `x = keras.Input(...)`, "
+            "`keras.Model(x, model(x))`."
         )
-    # What a call takes: one structure, or several arguments by name.
-    structure = (
-        {key.removesuffix("_shape"): shape for key, shape in several.items()}
-        if several
-        else shapes
+    structure = keras.tree.map_shape_structure(
+        lambda shape: keras.KerasTensor([None, *shape[1:]], model.input_dtype), shapes
     )
-    marked = keras.tree.map_shape_structure(
-        lambda shape: keras.KerasTensor([None, *shape[1:]], model.input_dtype),
-        structure,
-    )
-    paths = keras.tree.flatten_with_path(marked)
+    paths = keras.tree.flatten_with_path(structure)
     names = plain_names(
         ["_".join(str(step) for step in path) for path, _ in paths], "input"
     )
@@ -172,10 +173,21 @@ def _of_subclass(model: keras.Model) -> Signature:
     }
 
     def pack(flat: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-        packed = keras.tree.pack_sequence_as(marked, list(flat))
-        return ([], packed) if several else ([packed], {})
+        packed = keras.tree.pack_sequence_as(structure, list(flat))
+        return ([], packed) if by_keyword else ([packed], {})
 
     return Signature(model, inputs, pack)
+
+
+def _required_arguments(model: keras.Model) -> list[str]:
+    parameters = inspect.signature(model.call).parameters.values()
+    return [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        and parameter.name not in ("training", "mask")
+    ]
 
 
 def plain_names(names: Sequence[str], default: str) -> list[str]:

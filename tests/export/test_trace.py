@@ -1,0 +1,66 @@
+import keras
+import numpy as np
+import pytest
+
+from kopt.export import _trace
+from kopt.export._signature import signature_of
+
+
+def test_a_trace_names_operations_and_outputs(tiny, tmp_path):
+    graph = _trace.write_saved_model(signature_of(tiny).with_batch(1), tmp_path)
+    assert {"Conv2D", "MatMul", "Relu"} <= graph.operations
+    assert graph.outputs == {"scores": "float32"}
+
+
+def test_the_trace_of_a_loop_shows_the_loop(tmp_path):
+    model = keras.Sequential([keras.Input((4, 2)), keras.layers.LSTM(3)])
+    graph = _trace.write_saved_model(signature_of(model).with_batch(1), tmp_path)
+    assert "While" in graph.operations
+
+
+@pytest.mark.parametrize("layer", ["LSTM", "GRU", "SimpleRNN"])
+def test_unrolled_recurrent_layers_have_no_loop(tmp_path, layer):
+    inner = getattr(keras.layers, layer)(3)
+    model = keras.Sequential([keras.Input((4, 2)), keras.layers.Bidirectional(inner)])
+    with _trace.unrolled(model):
+        graph = _trace.write_saved_model(signature_of(model).with_batch(1), tmp_path)
+    assert "While" not in graph.operations
+    again = _trace.write_saved_model(
+        signature_of(model).with_batch(1), tmp_path / "again"
+    )
+    assert "While" in again.operations
+
+
+def test_a_mixed_model_computes_in_float32_for_a_while(images):
+    keras.config.set_dtype_policy("mixed_float16")
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3)])
+    with _trace.float32_compute(model):
+        assert keras.backend.standardize_dtype(model(images).dtype) == "float32"
+    assert keras.backend.standardize_dtype(model(images).dtype) == "float16"
+
+
+def test_float32_compute_uses_the_weights_in_full(images):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    mixed = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3)])
+    keras.config.set_dtype_policy("float32")
+    plain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3)])
+    plain.set_weights(mixed.get_weights())
+    with _trace.float32_compute(mixed):
+        np.testing.assert_array_equal(mixed(images), plain(images))
+
+
+def test_weights_in_16_bits_are_found():
+    model = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(2, dtype="bfloat16")]
+    )
+    assert len(_trace.half_variables(model)) == 2
+
+
+def test_layers_inside_layers_are_found():
+    # A canary for Keras's private `_flatten_layers`.
+    model = keras.Sequential(
+        [keras.Input((4, 2)), keras.layers.Bidirectional(keras.layers.LSTM(3))]
+    )
+    kinds = [type(layer).__name__ for layer in _trace.all_layers(model)]
+    assert kinds.count("LSTM") == 2 and kinds.count("LSTMCell") == 2
+    assert kinds[0] == "Sequential"
