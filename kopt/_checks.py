@@ -31,14 +31,15 @@ def number(
     rule = _range_rule(low, high, low_open, high_open)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(_message(name, f"a number{rule}", value, hint))
+    amount = float(value)
     outside = (
-        not math.isfinite(value)
-        or (low is not None and (value < low or (low_open and value == low)))
-        or (high is not None and (value > high or (high_open and value == high)))
+        not math.isfinite(amount)
+        or (low is not None and (amount < low or (low_open and amount == low)))
+        or (high is not None and (amount > high or (high_open and amount == high)))
     )
     if outside:
         raise ValueError(_message(name, f"a finite number{rule}", value, hint))
-    return float(value)
+    return amount
 
 
 def integer(name: str, value: Any, *, low: int | None = None, hint: str = "") -> int:
