@@ -183,11 +183,11 @@ def prune(model: keras.Model, data: Data, epochs: int) -> None:
             initial_sparsity=0.0,
             final_sparsity=SPARSITY,
             begin_step=0,
-            end_step=steps // 2,
+            end_step=int(0.7 * steps),  # the rest is for the weights that are left
             frequency=10,
         ),
     )
-    train_with_kopt(model, data, epochs, "pruning", rate=1e-3)
+    train_with_kopt(model, data, epochs, "pruning", rate=3e-3)
 
 
 def quantize(model: keras.Model, data: Data, epochs: int) -> keras.Model:

@@ -71,11 +71,12 @@ def line(tmp_path_factory):
     trained = accuracy(quiet(model), data.test)
     float_file = kopt.export.tflite(model, folder / "float.tflite")
 
-    steps = 10 * -(-len(data.train[0]) // BATCH_SIZE)
+    steps = 20 * -(-len(data.train[0]) // BATCH_SIZE)
+    end = int(0.7 * steps)  # the rest is for the weights that are left
     kopt.pruning.prune_low_magnitude(
-        model, kopt.pruning.PolynomialDecay(0.0, SPARSITY, 0, steps // 2, frequency=10)
+        model, kopt.pruning.PolynomialDecay(0.0, SPARSITY, 0, end, frequency=10)
     )
-    train(model, data, epochs=10, rate=5e-3)
+    train(model, data, epochs=20, rate=1e-2)
     pruned = accuracy(quiet(model), data.test)
     before = kernels(model)
 
