@@ -17,7 +17,8 @@ class ActivationRange(keras.layers.Layer):
     """Rounds a tensor to the grid of a range that follows the training data.
 
     `calibrate` sets the range. In training each batch moves it by `rate` toward the
-    batch's own smallest and largest value; at inference it stands still.
+    batch's own smallest and largest value; at inference, and in a layer that is frozen
+    (`trainable = False`), it stands still.
 
     Args:
         bits: Bits of the grid.
@@ -77,7 +78,7 @@ class ActivationRange(keras.layers.Layer):
             self.observer(inputs)
             return inputs
         self._require_calibration()
-        if training and self.fixed is None:
+        if training and self.trainable and self.fixed is None:
             self._follow(inputs)
         return ranges.fake_quantize(
             inputs, self.low.value, self.high.value, bits=self.bits
@@ -85,8 +86,10 @@ class ActivationRange(keras.layers.Layer):
 
     def _follow(self, inputs: Any) -> None:
         values = tf.stop_gradient(tf.cast(inputs, tf.float32))
-        low, high = ranges.enclosing_range(tf.reduce_min(values), tf.reduce_max(values))
-        rate = self.current_rate.value
+        low = tf.minimum(tf.reduce_min(values), 0.0)
+        high = tf.maximum(tf.reduce_max(values), 0.0)
+        # A batch of zeros says nothing of the range, and must not make it vanish.
+        rate = tf.where(high > low, self.current_rate.value, 0.0)
         self.low.assign(ranges.moved_toward(self.low.value, low, rate))
         self.high.assign(ranges.moved_toward(self.high.value, high, rate))
 

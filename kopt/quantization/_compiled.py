@@ -1,10 +1,15 @@
-"""Steps that a model compiled before its layers changed."""
+"""Functions that were compiled before a model's layers changed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
+import tensorflow as tf
 
 from kopt.quantization._tracking import sublayers
+from kopt.quantization.rule import float_class_of
 
 
 def forget_compiled_functions(model: keras.Model) -> None:
@@ -16,3 +21,28 @@ def forget_compiled_functions(model: keras.Model) -> None:
     for one in [model, *sublayers(model)]:
         if isinstance(one, keras.Model):
             one.train_function = one.test_function = one.predict_function = None
+
+
+def is_compiled(layer: keras.Layer) -> bool:
+    """Whether the `call` of a layer is a `tf.function`.
+
+    It keeps what it was traced with, and would not notice that layers inside change.
+    """
+    return isinstance(
+        float_class_of(layer).call, tf.types.experimental.PolymorphicFunction
+    )
+
+
+@contextmanager
+def functions_inlined() -> Iterator[None]:
+    """Inside, each `tf.function` in a model runs as the plain function that it wraps.
+
+    It then neither answers with what it was traced with before, nor keeps what it
+    does now.
+    """
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)

@@ -16,6 +16,7 @@ from typing import Literal
 import keras
 
 from kopt.quantization._activations import activation_of
+from kopt.quantization._compiled import is_compiled
 from kopt.quantization._trace import Call, Trace, leaf_layers
 from kopt.quantization.rule import Rule, float_class_of, rule_for
 
@@ -118,7 +119,9 @@ class _Placement:
 
     def _place(self, call: Call) -> None:
         layer, rule = call.layer, rule_for(call.layer)
-        if rule is None:
+        if is_compiled(layer):
+            self.leave_float(layer, "its call is a tf.function")
+        elif rule is None:
             self.leave_float(layer, f"{float_class_of(layer).__name__} has no rule")
         elif rule.role == "same":
             self.let_pass(layer, "keeps the range of its input")

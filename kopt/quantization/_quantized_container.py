@@ -58,19 +58,26 @@ class QuantizedContainer:
 
 def keep_in_config(layer: keras.Layer) -> None:
     """See that the quantized layers inside a model or layer are saved with it."""
-    if isinstance(layer, QuantizedLayer) or not quantized_layers(layer):
+    if isinstance(layer, QuantizedLayer):
         return
-    if not _config_holds_layers(layer):
+    inside = [
+        one
+        for one in own_layers(layer)
+        if isinstance(one, QuantizedLayer) or quantized_layers(one)
+    ]
+    if not _config_names(layer).issuperset(one.name for one in inside):
         _as_container(layer)
         return
-    for inner in own_layers(layer):
-        keep_in_config(inner)
+    for one in inside:
+        keep_in_config(one)
 
 
 def release(layer: keras.Layer) -> None:
     """Undo `keep_in_config`."""
     for one in [layer, *sublayers(layer)]:
-        if isinstance(one, QuantizedContainer):
+        # Where another subclass was put on top, the container has to stay; with
+        # nothing quantized inside it saves what the class would.
+        if isinstance(one, QuantizedContainer) and "float_class" in vars(type(one)):
             one.__class__ = one.float_class
 
 
@@ -98,16 +105,18 @@ def _container_class(float_class: Any) -> Any:
 register_as("QuantizedContainer", QuantizedContainer, QuantizedContainer)
 
 
-def _config_holds_layers(layer: keras.Layer) -> bool:
+def _config_names(layer: keras.Layer) -> set[str]:
+    """The names of all layers whose configs are in the config of a layer."""
     try:
         config = layer.get_config()
     except NotImplementedError:
-        return True  # A layer without a config is never saved by one.
-    held = sum(
-        isinstance(leaf, str) and leaf == "kopt>QuantizedLayer"
-        for leaf in keras.tree.flatten(config)
-    )
-    return held > 0
+        # Such a layer cannot be saved by config at all.
+        return {one.name for one in own_layers(layer)}
+    return {
+        leaf
+        for path, leaf in keras.tree.flatten_with_path(config)
+        if path[-1] == "name" and "config" in path
+    }
 
 
 def _layers_as_made(container: keras.Layer) -> list[keras.Layer]:

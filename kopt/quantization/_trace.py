@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kopt.quantization._compiled import functions_inlined, is_compiled
 from kopt.quantization._layer_quantizer import data_arguments
 from kopt.quantization._quantized_layer import QuantizedLayer
 from kopt.quantization._tracking import own_layers, sublayers, symbolic_inputs
@@ -107,7 +108,11 @@ def leaf_layers(model: keras.Model) -> list[keras.Layer]:
 
 
 def _is_whole(layer: keras.Layer) -> bool:
-    return rule_for(layer) is not None or isinstance(layer, QuantizedLayer)
+    return (
+        rule_for(layer) is not None
+        or isinstance(layer, QuantizedLayer)
+        or is_compiled(layer)
+    )
 
 
 def trace(model: keras.Model, batch: Any = None) -> Trace:
@@ -125,7 +130,7 @@ def trace(model: keras.Model, batch: Any = None) -> Trace:
         record.finish(outputs)
         return outputs
 
-    with _recording(leaf_layers(model), record):
+    with _recording(leaf_layers(model), record), functions_inlined():
         tf.function(run, autograph=False).get_concrete_function(signature)
     return record
 

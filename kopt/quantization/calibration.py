@@ -8,12 +8,12 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kopt import _checks
 from kopt._registry import register
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._batches import input_batches
+from kopt.quantization._compiled import functions_inlined
 from kopt.quantization._observers import OBSERVERS, Observer
 from kopt.quantization._quantized_layer import (
     quantized_layers,
@@ -70,7 +70,7 @@ def calibrate_on(model: keras.Model, batches: Iterable[Any], method: str) -> Non
     }
     with _observing(observers.values()) as reached:
         for batch in batches:
-            with _eagerly():
+            with functions_inlined():
                 model(batch, training=False)
     for one, observer in observers.values():
         if one in reached:
@@ -103,14 +103,3 @@ def _observing(
     finally:
         for one, _ in observers:
             one.observer = None
-
-
-@contextmanager
-def _eagerly() -> Iterator[None]:
-    # A `tf.function` inside the model would keep what it was traced with.
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(before)

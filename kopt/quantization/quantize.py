@@ -10,7 +10,7 @@ from kopt import _checks
 from kopt._registry import register
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._batches import input_batches
-from kopt.quantization._compiled import forget_compiled_functions
+from kopt.quantization._compiled import forget_compiled_functions, is_compiled
 from kopt.quantization._layer_quantizer import (
     OUTPUT,
     PREACTIVATION,
@@ -114,6 +114,12 @@ def _check_model(model: keras.Model, config: Int8) -> None:
         raise ValueError(
             f"{model.name!r} is quantized already. Take it back with "
             "`kopt.quantization.strip_quantization(model)` first."
+        )
+    if is_compiled(model):
+        raise ValueError(
+            f"The `call` of {model.name!r} is a tf.function, which would not notice "
+            "that its layers are quantized. Take the decorator away: `fit` and "
+            "`predict` compile the model in any case."
         )
     for layer in leaf_layers(model):
         if layer.weights and layer.compute_dtype in ("float16", "bfloat16"):

@@ -60,13 +60,13 @@ def grid(low: float, high: float, bits: int = 8, *, narrow: bool = False) -> Gri
     )
 
 
-def enclosing_range(low: Any, high: Any) -> tuple[Any, Any]:
+def enclosing_range(low: float, high: float) -> tuple[float, float]:
     """The smallest usable range around `[low, high]`: it holds zero and has a width.
 
-    A layer whose outputs are all zero gets the range `[0, 1]`.
+    Of a tensor that is always zero nothing is known: its range is `[0, 1]`.
     """
-    low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
-    return low, tf.where(high - low > NARROWEST, high, 1.0)
+    low, high = min(low, 0.0), max(high, 0.0)
+    return (low, high) if high - low > NARROWEST else (0.0, 1.0)
 
 
 def moved_toward(old: Any, new: Any, rate: Any) -> Any:
@@ -129,7 +129,9 @@ def fake_quantize_weights(
         on_grid = tf.quantization.fake_quant_with_min_max_vars_per_channel(
             columns, -bounds, bounds, num_bits=bits, narrow_range=True
         )
-        return restore(on_grid), lambda gradient: gradient
+        # XLA's version of the kernel misses zero by a rounding error.
+        exact = tf.where(values == 0, values, restore(on_grid))
+        return exact, lambda gradient: gradient
 
     return rounded(tf.convert_to_tensor(weights))
 
