@@ -1,0 +1,268 @@
+"""Time of an optimizer's step: kopt beside Keras, torch and optax, in one run.
+
+    python benchmarks/optimizer_step.py [--quick] [--rounds N] [--only CASE]
+
+Cases: `large` (10 matrices of 1024 x 1024), `small` (200 small variables), `embedding`
+(a table of 200,000 x 64 and 512 rows, with repeats), `mlp` and `mobilenet` (whole
+training steps and the time of the first). Updates run in graph mode, as in `fit` on a
+processor. The peers are optional: `pip install "keras-kopt[bench]"`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from statistics import median
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from timing import CONSOLE, interleaved, machine, table
+
+import kopt
+
+METHODS = {
+    "SGD": {},
+    "SGD momentum": {"momentum": 0.9},
+    "RMSprop": {},
+    "Adam": {},
+    "AdamW": {"weight_decay": 0.01},
+    "Lion": {},
+}
+LARGE = [(1024, 1024)] * 10
+SMALL = [(32,), (3, 3, 8, 8), (64, 16), (10,)] * 50
+
+Update = Callable[[], object]
+
+
+def arrays(shapes: list[tuple[int, ...]]) -> tuple[list, list]:
+    generator = np.random.default_rng(0)
+    weights = [0.1 * generator.normal(size=s).astype("float32") for s in shapes]
+    return weights, [generator.normal(size=s).astype("float32") for s in shapes]
+
+
+def keras_update(
+    library: object, method: str, weights: list, gradients: list
+) -> Update:
+    name = method.split()[0]
+    optimizer = getattr(library, name)(learning_rate=1e-3, **METHODS[method])
+    variables = [keras.Variable(weight) for weight in weights]
+    optimizer.build(variables)
+    tensors = [tf.constant(gradient) for gradient in gradients]
+
+    @tf.function
+    def update() -> None:
+        optimizer.apply(tensors, variables)
+
+    return update
+
+
+def torch_update(method: str, weights: list, gradients: list) -> Update | None:
+    try:
+        import torch
+    except ImportError:
+        return None
+    torch.set_num_threads(os.cpu_count() or 1)
+    name = method.split()[0]
+    if not hasattr(torch.optim, name):
+        return None
+    tensors = [torch.tensor(weight) for weight in weights]
+    for tensor, gradient in zip(tensors, gradients, strict=True):
+        tensor.grad = torch.tensor(gradient)
+    fastest = {"foreach": True} if name == "RMSprop" else {"fused": True}
+    kind = getattr(torch.optim, name)
+    return kind(tensors, lr=1e-3, **METHODS[method], **fastest).step
+
+
+def optax_update(method: str, weights: list, gradients: list) -> Update | None:
+    try:
+        import jax
+        import optax
+    except ImportError:
+        return None
+    name = method.split()[0].lower()
+    arguments = METHODS[method]
+    if name == "lion":
+        arguments = {"weight_decay": 0.0}
+    optimizer = getattr(optax, name)(1e-3, **arguments)
+    parameters = [jax.numpy.asarray(weight) for weight in weights]
+    fixed = [jax.numpy.asarray(gradient) for gradient in gradients]
+    held = [parameters, optimizer.init(parameters)]
+
+    def step(parameters: list, state: object, gradients: list) -> tuple:
+        updates, state = optimizer.update(gradients, state, parameters)
+        return optax.apply_updates(parameters, updates), state
+
+    compiled = jax.jit(step, donate_argnums=(0, 1))
+
+    def update() -> None:
+        held[0], held[1] = compiled(held[0], held[1], fixed)
+        jax.block_until_ready(held)
+
+    return update
+
+
+def dense(title: str, shapes: list[tuple[int, ...]], rounds: int) -> None:
+    """Every method on one set of variables, against all peers."""
+    rows = table(title, "method", "kopt", "Keras", "torch", "optax", "times Keras")
+    weights, gradients = arrays(shapes)
+    ratios = []
+    for method in METHODS:
+        updates = {
+            "kopt": keras_update(kopt, method, weights, gradients),
+            "Keras": keras_update(keras.optimizers, method, weights, gradients),
+            "torch": torch_update(method, weights, gradients),
+            "optax": optax_update(method, weights, gradients),
+        }
+        found = interleaved({k: v for k, v in updates.items() if v}, rounds)
+        ratios.append(found["Keras"] / found["kopt"])
+        cells = [milliseconds(found.get(name)) for name in updates]
+        rows.add_row(method, *cells, f"{ratios[-1]:.2f}")
+    mean = float(np.exp(np.mean(np.log(ratios))))
+    rows.add_row("geometric mean", "", "", "", "", f"{mean:.2f}")
+    CONSOLE.print(rows)
+
+
+def embedding(rounds: int, height: int = 200_000) -> None:
+    """Adam on 512 rows of a table; about a third of them are repeats."""
+    generator = np.random.default_rng(0)
+    start = generator.normal(size=(height, 64)).astype("float32")
+    rows = generator.integers(0, 600, size=512) * (height // 600)
+    values = generator.normal(size=(512, 64)).astype("float32")
+
+    def update(optimizer: keras.optimizers.Optimizer) -> Update:
+        variable = keras.Variable(start)
+        optimizer.build([variable])
+        indices, numbers = tf.constant(rows), tf.constant(values)
+
+        @tf.function
+        def step() -> None:
+            shape = tf.constant([height, 64], tf.int64)
+            gradient = tf.IndexedSlices(numbers, indices, shape)
+            optimizer.apply([gradient], [variable])
+
+        return step
+
+    updates = {
+        "Keras Adam": update(keras.optimizers.Adam()),
+        'kopt Adam, sparse="exact"': update(kopt.Adam()),
+        'kopt Adam, sparse="lazy"': update(kopt.Adam(sparse="lazy")),
+        "torch SparseAdam": torch_sparse_update(start, rows, values),
+    }
+    found = interleaved({k: v for k, v in updates.items() if v}, rounds)
+    made = table(f"embedding, {height:,} x 64, 512 rows", "update", "ms", "times Keras")
+    for name, seconds in found.items():
+        ratio = found["Keras Adam"] / seconds
+        made.add_row(name, milliseconds(seconds), f"{ratio:.1f}")
+    CONSOLE.print(made)
+
+
+def torch_sparse_update(start: np.ndarray, rows: np.ndarray, values: np.ndarray):
+    try:
+        import torch
+    except ImportError:
+        return None
+    tensor, indices = torch.tensor(start), torch.tensor(rows)[None]
+    tensor.grad = torch.sparse_coo_tensor(
+        indices, torch.tensor(values), start.shape, check_invariants=True
+    )
+    return torch.optim.SparseAdam([tensor]).step
+
+
+def mlp() -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    layers = [keras.layers.Dense(512, activation="relu") for _ in range(3)]
+    model = keras.Sequential([keras.Input((784,)), *layers, keras.layers.Dense(10)])
+    return model, *batch((784,), 128)
+
+
+def mobilenet() -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    model = keras.applications.MobileNetV2(
+        (96, 96, 3), weights=None, classes=10, classifier_activation=None
+    )
+    return model, *batch((96, 96, 3), 8)
+
+
+def batch(shape: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(size, *shape)).astype("float32")
+    return x, generator.integers(0, 10, size=size)
+
+
+def whole_steps(title: str, build: Callable, rounds: int, repeats: int) -> None:
+    """Whole training steps; models are made anew to time the first step."""
+    libraries = {"kopt": kopt, "Keras": keras.optimizers}
+    made = table(title, "method", "library", "step ms", "first step s")
+    for method in METHODS:
+        firsts: dict[str, list[float]] = {name: [] for name in libraries}
+        steps: dict[str, Update] = {}
+        for repeat in range(repeats):
+            # Whoever goes first pays for what both need: take turns.
+            order = list(libraries) if repeat % 2 else list(reversed(libraries))
+            for name in order:
+                steps[name], seconds = prepared(libraries[name], method, build)
+                firsts[name].append(seconds)
+        found = interleaved(steps, rounds)
+        for name in libraries:
+            first = median(firsts[name])
+            made.add_row(method, name, milliseconds(found[name]), f"{first:.2f}")
+    CONSOLE.print(made)
+
+
+def prepared(library: object, method: str, build: Callable) -> tuple[Update, float]:
+    model, x, y = build()
+    arguments = METHODS[method]
+    optimizer = getattr(library, method.split()[0])(learning_rate=1e-3, **arguments)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, jit_compile=False)
+    model.make_train_function()
+    data = iter(tf.data.Dataset.from_tensors((x, y)).repeat().prefetch(2))
+
+    def step() -> None:
+        float(model.train_function(data)["loss"])
+
+    start = time.perf_counter()
+    step()
+    return step, time.perf_counter() - start
+
+
+def milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1e3 * seconds:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few and small, for CI")
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--only", help="one of the cases")
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    rounds = 3 if quick else arguments.rounds
+    few = max(3, rounds // 3)
+    cases: dict[str, Callable[[], None]] = {
+        "large": lambda: dense(
+            "10 x 1024 x 1024, ms an update", LARGE[:1] if quick else LARGE, rounds
+        ),
+        "small": lambda: dense(
+            "200 small variables, ms an update", SMALL[:8] if quick else SMALL, rounds
+        ),
+        "embedding": lambda: embedding(rounds, 2_000 if quick else 200_000),
+        "mlp": lambda: whole_steps("MLP, batch 128", mlp, few, 1 if quick else 3),
+        "mobilenet": lambda: whole_steps(
+            "MobileNetV2, 96 x 96, batch 8", mobilenet, few, 3
+        ),
+    }
+    if quick:
+        del cases["mobilenet"]  # a minute of tracing alone
+    if arguments.only:
+        cases = {arguments.only: cases[arguments.only]}
+    CONSOLE.print(machine("tensorflow", "keras", "torch", "jax", "optax"))
+    for run in cases.values():
+        run()
+
+
+if __name__ == "__main__":
+    main()
