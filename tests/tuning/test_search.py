@@ -8,6 +8,7 @@ from keras_tuner.errors import FatalValueError
 
 import kopt
 
+pytestmark = [pytest.mark.slow, pytest.mark.real]
 SMALL = {"widths": (16, 32), "depths": (1, 2), "batch_sizes": (16, 32), "seed": 1}
 
 
@@ -32,7 +33,6 @@ def values(tuner):
         (keras_tuner.RandomSearch, {}),
         (keras_tuner.GridSearch, {}),
         (keras_tuner.BayesianOptimization, {"max_trials": 2, "num_initial_points": 1}),
-        (keras_tuner.Hyperband, {"max_epochs": 4, "factor": 4}),
     ],
 )
 def test_search_learns_and_its_best_model_keeps_its_score(
@@ -124,6 +124,7 @@ def test_hyperbands_promotions_keep_the_optimizers_state(make_tuner, search):
         hyperband_iterations=1,
     )
     search(tuner)
+    assert tuner.oracle.get_best_trials()[0].score > 0.3
     promoted = [(steps, size) for start, steps, size in found if start > 0]
     fresh = [(steps, size) for start, steps, size in found if start == 0]
     assert promoted and all(steps > 0 and size > 0 for steps, size in promoted)
@@ -134,10 +135,10 @@ def test_a_limit_on_the_size_never_fails_a_trial(make_tuner, search):
     too_wide = keras_tuner.HyperParameters()
     too_wide.Fixed("width", 512)
     hypermodel = mlp(widths=(8, 512), depths=(1, 4), size_limit=800)
-    tuner = search(make_tuner(hypermodel, max_trials=4, hyperparameters=too_wide))
+    tuner = search(make_tuner(hypermodel, max_trials=2, hyperparameters=too_wide))
     trials = tuner.oracle.trials.values()
-    assert [trial.status for trial in trials] == ["COMPLETED"] * 4
-    assert all(m.count_params() <= 800 for m in tuner.get_best_models(4))
+    assert [trial.status for trial in trials] == ["COMPLETED"] * 2
+    assert all(m.count_params() <= 800 for m in tuner.get_best_models(2))
 
 
 def test_what_the_user_fixed_stays_fixed(make_tuner, search):
