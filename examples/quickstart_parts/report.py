@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 
-import keras
 import matplotlib
-import tensorflow as tf
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -83,10 +80,3 @@ def draw(rows: list[Row], title: str, path: Path) -> None:
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
-
-
-def machine() -> str:
-    return (
-        f"{tf.config.threading.get_intra_op_parallelism_threads() or 'all'} threads of "
-        f"{platform.machine()}, TensorFlow {tf.__version__}, Keras {keras.__version__}"
-    )

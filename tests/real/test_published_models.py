@@ -71,7 +71,7 @@ def test_files_of_the_face_classifier_know_every_patch(patches, quantization, tm
     x, is_face = patches
     path = tmp_path / "rnet.tflite"
     data = x[::2] if quantization == "int8" else None
-    # Its own `build` hides from Keras what it takes; a functional model around it tells.
+    # Its own `build` hides from Keras what it takes; a model around it tells.
     inputs = keras.Input((24, 24, 3))
     model = keras.Model(inputs, datasets.face_classifier()(inputs))
     kopt.export.tflite(model, path, quantization, data)
