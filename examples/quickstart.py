@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 import keras
 import keras_tuner
@@ -51,6 +50,7 @@ QUICK = Budget(train=1, search_trials=2, search=1, prune=1, quantize=1)
 
 def main() -> None:
     arguments = parse()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     started = time.perf_counter()
     budget = QUICK if arguments.quick else Budget()
     data = load(arguments.data, train_size=1_000 if arguments.quick else 12_000)

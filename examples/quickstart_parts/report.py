@@ -58,25 +58,29 @@ def print_table(rows: list[Row], title: str) -> None:
 
 def draw(rows: list[Row], title: str, path: Path) -> None:
     """Accuracy, size and time of every stage, side by side."""
-    panels = (
-        ("accuracy on the test images (%)", [100 * row.accuracy for row in rows], 2),
-        ("TFLite file, zipped (KB)", [row.zipped_kb for row in rows], 0),
-        ("time for one image (ms)", [row.latency_ms for row in rows], 3),
-    )
     names = [fill(row.name, 26) for row in rows]
-    figure, axes = pyplot.subplots(
+    colors = ["#9aa5b1"] + ["#2c6fbb"] * (len(rows) - 1)
+    figure, (accuracy, size, latency) = pyplot.subplots(
         1, 3, figsize=(13, 0.75 * len(rows) + 1.6), sharey=True, layout="constrained"
     )
-    for axis, (label, values, digits) in zip(axes, panels, strict=True):
-        bars = axis.barh(names, values, color=["#9aa5b1"] + ["#2c6fbb"] * len(rows))
-        axis.bar_label(bars, fmt=f"%.{digits}f", padding=4)
+    # Points, for an axis that does not begin at zero.
+    percent = [100 * row.accuracy for row in rows]
+    accuracy.scatter(percent, names, color=colors, s=90)
+    for place, value in enumerate(percent):
+        accuracy.annotate(f"  {value:.2f}", (value, place), va="center")
+    accuracy.set_xlabel("accuracy on the test images (%)")
+    accuracy.grid(axis="x", alpha=0.3)
+    for axis, label, values, form in (
+        (size, "TFLite file, zipped (KB)", [row.zipped_kb for row in rows], "%.0f"),
+        (latency, "time for one image (ms)", [row.latency_ms for row in rows], "%.3f"),
+    ):
+        bars = axis.barh(names, values, color=colors)
+        axis.bar_label(bars, fmt=form, padding=4)
         axis.set_xlabel(label)
+    for axis in (accuracy, size, latency):
         axis.spines[["top", "right"]].set_visible(False)
-        axis.margins(x=0.18)
-    # Differences of a percent do not show on an axis that begins at zero.
-    lowest = min(panels[0][1])
-    axes[0].set_xlim(left=max(0, lowest - 0.5 * (100 - lowest)))
-    axes[0].invert_yaxis()
+        axis.margins(x=0.2)
+    accuracy.invert_yaxis()
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
