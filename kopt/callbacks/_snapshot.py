@@ -46,9 +46,13 @@ def training_state(model: keras.Model) -> list[Any]:
 
 def _global_seed() -> list[Any]:
     # Keras does not hand out its global seed generator, but a traced function that
-    # would draw from it shows which variable that is, without drawing.
+    # would draw from it shows which variable that is, without drawing. If there is no
+    # generator yet, tracing makes one, with a seed from Python's generator.
+    python = random.getstate()
     draw = tf.function(lambda: keras.random.uniform(()))
-    return list(draw.get_concrete_function().variables)
+    variables = list(draw.get_concrete_function().variables)
+    random.setstate(python)
+    return variables
 
 
 def _copy(variable: Any) -> np.ndarray:

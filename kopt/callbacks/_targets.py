@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from kopt import _checks
+
 Target = str | Callable[[keras.Model], Any]
 
 
@@ -29,19 +31,17 @@ def find(model: keras.Model, target: Target) -> list[keras.Variable]:
         return _from_function(model, target)
     if "/" in target:
         return _in_model(model, target)
-    return [_in_optimizer(optimizer_of(model), target)]
+    return [_in_optimizer(model, target)]
 
 
 def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
-    """The optimizer that takes the steps, built, without loss scaling around it."""
-    optimizer = model.optimizer
+    """The optimizer that takes the steps, without loss scaling around it."""
+    optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         raise ValueError(
             "The model has no optimizer. Compile it first: "
             "`model.compile(optimizer=..., loss=...)`."
         )
-    if not optimizer.built:
-        optimizer.build(model.trainable_variables)
     while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = optimizer.inner_optimizer
     return optimizer
@@ -56,12 +56,25 @@ def batches_seen(optimizer: keras.optimizers.Optimizer) -> int:
     return int(keras.ops.convert_to_numpy(counter))
 
 
-def _in_optimizer(optimizer: keras.optimizers.Optimizer, name: str) -> keras.Variable:
+def build(model: keras.Model) -> None:
+    """Create the optimizer's variables, which Keras else leaves to the first batch.
+
+    Raises:
+        ValueError: If the model itself has none yet.
+    """
+    _checks.keras_model("model", model)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
+
+def _in_optimizer(model: keras.Model, name: str) -> keras.Variable:
+    optimizer = optimizer_of(model)
     kind = type(optimizer).__name__
-    movable = {v.name: v for v in optimizer.variables if _is_scalar(v)}
     value = getattr(optimizer, name, None)
     if isinstance(value, keras.Variable):
         return value
+    build(model)
+    movable = {v.name: v for v in optimizer.variables if _is_scalar(v)}
     if name in movable:
         return movable[name]
     if name == "learning_rate" and value is not None:
@@ -84,6 +97,7 @@ def _in_optimizer(optimizer: keras.optimizers.Optimizer, name: str) -> keras.Var
 
 
 def _in_model(model: keras.Model, pattern: str) -> list[keras.Variable]:
+    _checks.keras_model("model", model)
     scalars = list(_scalars(model))
     suffix = f"*/{pattern.removeprefix('*/')}"
     found = {

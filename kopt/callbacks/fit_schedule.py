@@ -53,8 +53,9 @@ class FitSchedule(keras.callbacks.Callback):
     Raises:
         ValueError: When training begins: if the target is not found or cannot be moved
             (a Python number that the compiled step has copied, a learning rate with a
-            schedule of its own), or if the schedule has fractions and Keras does not
-            know how many batches an epoch has.
+            schedule of its own), if the schedule has fractions and Keras does not know
+            how many batches an epoch has, or if a target other than the learning rate
+            is looked for in a model that is not built.
 
     Example:
 
@@ -66,6 +67,9 @@ class FitSchedule(keras.callbacks.Callback):
     >>> [round(rate, 4) for rate in history.history["learning_rate"]]
     [0.0854, 0.0371, 0.0017]
     """
+
+    # `on_train_batch_end` only counts: Keras need not wait for the batch's logs.
+    async_safe = True
 
     def __init__(
         self,
@@ -111,18 +115,23 @@ class FitSchedule(keras.callbacks.Callback):
         self._curve = self._schedule_of_run()
         self._block = np.empty(0)
         self._block_start = 0
-        self._before_run = (
-            0 if self.total_steps else _targets.batches_seen(self._optimizer)
-        )
+        self._seen: int | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch_start = self._steps_before(epoch)
+        self._epoch_start = self._seen = self._steps_before(epoch)
         self._move(self._epoch_start)
 
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
         self._move(self._epoch_start + batch)
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        # The last of several steps in one execution may lie behind the epoch's end.
+        batches = min(batch + 1, self.params["steps"] or batch + 1)
+        self._seen = self._epoch_start + batches
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
@@ -131,8 +140,7 @@ class FitSchedule(keras.callbacks.Callback):
     @classmethod
     def examples(cls) -> tuple[FitSchedule, ...]:
         """Ready callbacks, as the conformance tests use them."""
-        schedule = Warmup(Cosine(0.01, steps=1.0), steps=0.25)
-        return cls(schedule), cls(schedule, total_steps=30)
+        return (cls(Warmup(Cosine(0.01, steps=1.0), steps=0.25)),)
 
     def _schedule_of_run(self) -> Schedule:
         schedule = self.schedule
@@ -155,15 +163,19 @@ class FitSchedule(keras.callbacks.Callback):
     def _steps_before(self, epoch: int) -> int:
         if self.total_steps is None and self.params["steps"]:
             return epoch * self.params["steps"]
-        steps = _targets.batches_seen(self._optimizer) - self._before_run
-        if self.total_steps is None and epoch > 0 and steps == 0:
-            raise ValueError(
-                f"Training starts at epoch {epoch}, and Keras does not know how many "
-                "batches an epoch of this data has, so neither where in the schedule "
-                "that is. Pass `steps_per_epoch` to fit or `total_steps` to "
-                "FitSchedule."
-            )
-        return steps
+        # Counted here: where data do not know their length, TensorFlow moves the
+        # counters of optimizers once more at the end of each epoch, without a batch.
+        if self._seen is not None:
+            return self._seen
+        if self.total_steps is not None:
+            return _targets.batches_seen(self._optimizer)
+        if epoch == 0:
+            return 0
+        raise ValueError(
+            f"Training starts at epoch {epoch}, and Keras does not know how many "
+            "batches an epoch of this data has, so neither where in the schedule that "
+            "is. Pass `steps_per_epoch` to fit or `total_steps` to FitSchedule."
+        )
 
     def _move(self, step: int) -> None:
         if not 0 <= step - self._block_start < len(self._block):

@@ -53,7 +53,8 @@ class LRFinder(keras.callbacks.Callback):
 
     Raises:
         ValueError: If an argument is out of its range; and when training begins, if
-            the optimizer's rate is driven by a schedule, or `epochs` are too few.
+            the model is not built, the optimizer's rate is driven by a schedule, or
+            `epochs` are too few.
 
     Reference:
         Smith, 2015, Cyclical Learning Rates for Training Neural Networks,
@@ -164,6 +165,7 @@ class LRFinder(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._unguard()
         (self._rate,) = _targets.find(self.model, "learning_rate")
+        _targets.build(self.model)
         self._check_length()
         self._sweep = np.geomspace(self.start, self.end, self.steps)
         self.learning_rates = self.losses = np.empty(0)
@@ -215,8 +217,10 @@ class LRFinder(keras.callbacks.Callback):
     def _is_over(self, loss: float) -> bool:
         if not math.isfinite(loss) or len(self.losses) == self.steps:
             return True
-        running = _range_test.smooth(self.losses, self.smoothing)
-        return _range_test.diverged(running, self.divergence)
+        # Before that the mean is as noisy as single losses: a lucky first batch would
+        # make the second one look like divergence.
+        running = _range_test.smooth(self.losses, self.smoothing)[_LEAST_POINTS - 1 :]
+        return len(running) > 0 and _range_test.diverged(running, self.divergence)
 
     def _loss(self, logs: dict[str, Any]) -> float:
         if "loss" in logs:
