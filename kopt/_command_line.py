@@ -25,9 +25,7 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ModelPath = Annotated[
-    Path, typer.Argument(help="A .keras or .tflite file.", exists=True)
-]
+ModelPath = Annotated[Path, typer.Argument(help="A .keras file.", exists=True)]
 DataPath = Annotated[
     Path | None,
     typer.Option("--data", help="An .npz file with arrays x and y.", exists=True),
@@ -72,11 +70,13 @@ def list_(
 
 @application.command()
 def measure(
-    model: ModelPath,
+    model: Annotated[
+        Path, typer.Argument(help="A .keras or .tflite file.", exists=True)
+    ],
     data: DataPath = None,
 ) -> None:
     """Measure a model or a TFLite file: metrics, size, sparsity, latency."""
-    typer.echo(kopt.evaluation.measure(_loaded(model), _pair(data)))
+    typer.echo(kopt.evaluation.measure(model, _pair(data)))
 
 
 @application.command()
@@ -138,10 +138,7 @@ def _summary(thing: Any) -> str:
     return (inspect.getdoc(thing) or "").split("\n", 1)[0]
 
 
-def _loaded(path: Path) -> Any:
-    """A Keras model, or the path of a file that is measured as it is."""
-    if path.suffix != ".keras":
-        return path
+def _loaded(path: Path) -> keras.Model:
     # Without its optimizer, whose class may be known only to the script it came from.
     return keras.saving.load_model(path, compile=False)
 

@@ -29,7 +29,6 @@ def model(tmp_path):
             keras.layers.Dense(3, activation="softmax"),
         ]
     )
-    network.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     network.save(tmp_path / "model.keras")
     x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
     np.savez(tmp_path / "data.npz", x=x, y=np.arange(64) % 3)
