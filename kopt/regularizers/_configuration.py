@@ -96,19 +96,18 @@ class KeepsRegularizers:
 
 
 def _put_back(model: keras.Model, saved: list[dict[str, Any]]) -> None:
-    weights = model.weights
-    for weight in weights:
-        weight.regularizer = None
+    found = {index: weight.name for index, weight in enumerate(model.weights)}
     for entry in saved:
-        weight = weights[entry["index"]] if entry["index"] < len(weights) else None
-        if weight is None or weight.name != entry["weight"]:
+        if found.get(entry["index"]) != entry["weight"]:
             raise ValueError(
-                f"The file has a regularizer for weight {entry['index']}, a "
-                f"{entry['weight']!r}. The class {type(model).__name__} now makes "
-                f"{weight and weight.path!r} there. Load the file with the code that "
-                "it was saved with."
+                f"The file has a regularizer for weight {entry['index']} of "
+                f"{type(model).__name__}, {entry['weight']!r}, but the class now makes "
+                f"{found.get(entry['index'])!r} there. Load the file with the code "
+                "that it was saved with."
             )
-        weight.regularizer = entry["regularizer"]
+    regularizers = {entry["index"]: entry["regularizer"] for entry in saved}
+    for index, weight in enumerate(model.weights):
+        weight.regularizer = regularizers.get(index)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ class Traits:
     `tests/reference/regularizers.py`, which takes the weights and the configuration.
 
     Attributes:
-        configs: Constructor arguments to try.
+        configs: Constructor arguments to try; a model is trained with the first.
         shapes: Shapes of weights that the regularizer takes.
     """
 

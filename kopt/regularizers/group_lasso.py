@@ -60,6 +60,7 @@ class GroupLasso(Penalty):
 
     _traits = Traits(
         configs=(
+            {"factor": 0.3},
             {},
             {"factor": 0.3, "scale_by_size": False},
             {"factor": 0.3, "axis": -2},

@@ -43,7 +43,7 @@ class L1(Penalty):
     1.5
     """
 
-    _traits = Traits(configs=({}, {"l1": 0.3}))
+    _traits = Traits(configs=({"l1": 0.3}, {}))
 
     l1 = LiveFloat(low=0.0)
     _l1: keras.Variable

@@ -43,7 +43,7 @@ class L2(Penalty):
     3.5
     """
 
-    _traits = Traits(configs=({}, {"l2": 0.3}))
+    _traits = Traits(configs=({"l2": 0.3}, {}))
 
     l2 = LiveFloat(low=0.0)
     _l2: keras.Variable

@@ -41,8 +41,8 @@ def apply(
             A layer that matches takes all layers inside it along. A regularizer is an
             object, a name from `kopt.regularizers`, or `None` to remove the one that
             is there. Where several rules mean the same weight, the last one counts.
-            Layers that get the same object share it, in files too: moving its factor
-            moves it for all.
+            Layers that get the same object share it: moving its factor moves it for
+            all, until the model is saved and loaded and each has one of its own.
         weights: Names of the weights that get regularizers. Defaults to kernels and
             embeddings; `"bias"`, `"recurrent_kernel"` and `("gamma", "beta")` are
             others. As always in Keras, weights that are frozen are not penalized.
