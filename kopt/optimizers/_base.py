@@ -10,7 +10,7 @@ import keras
 
 from kopt import _checks
 from kopt.optimizers import _saving
-from kopt.optimizers._engine import Engine
+from kopt.optimizers._engine import Engine, constrain
 from kopt.optimizers._keras import KerasDoor
 from kopt.optimizers._plan import make_plans
 from kopt.optimizers._update import FUSE_FROM, Step
@@ -225,8 +225,7 @@ class Optimizer(KerasDoor):
             variable = plan.variable
             if plan.average is not None:
                 variable.assign(plan.average)
-                if variable.constraint is not None:
-                    variable.assign(variable.constraint(variable))
+                constrain(variable)
 
     def exclude_from_weight_decay(
         self,

@@ -87,16 +87,13 @@ class Engine:
         ready = self._clipped(
             [self._readied(g, p) for g, p in zip(gradients, plans, strict=True)]
         )
-        self._for_each(self._write, plans, ready, self._steps(ready, plans))
-
-    def _write(self, plan: Plan, gradient: Any, step: Step) -> None:
-        """Formula and assignment, then the constraint, then the moving average."""
-        self._updater.write(plan, gradient, step)
-        variable = plan.variable
-        if variable.constraint is not None:
-            variable.assign(variable.constraint(variable))
-        if plan.average is not None:
-            self._average(plan)
+        self._for_each(self._updater.write, plans, ready, self._steps(ready, plans))
+        # As in Keras, constraints come when all variables have moved: one may look at
+        # several of them.
+        constrained = [plan for plan in plans if plan.variable.constraint is not None]
+        self._for_each(lambda plan: constrain(plan.variable), constrained)
+        averaged = [plan for plan in plans if plan.average is not None]
+        self._for_each(self._average, averaged)
 
     def _average(self, plan: Plan) -> None:
         average, variable = plan.average.value, plan.variable.value
@@ -203,6 +200,8 @@ class Engine:
             for plan, *row in zip(plans, *columns, strict=True):
                 function(plan, *row)
             return
+        if not plans:
+            return
 
         def meet(strategy: tf.distribute.Strategy, *columns: Any) -> None:
             for plan, *row in zip(plans, *columns, strict=True):
@@ -214,6 +213,12 @@ class Engine:
                 )
 
         tf.distribute.get_replica_context().merge_call(meet, args=columns)
+
+
+def constrain(variable: Any) -> None:
+    """Apply the constraint that a variable may have."""
+    if variable.constraint is not None:
+        variable.assign(variable.constraint(variable))
 
 
 def _add_to_accumulator(plan: Plan, gradient: Any) -> None:
