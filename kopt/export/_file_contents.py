@@ -58,6 +58,16 @@ class Tensor:
         return self.scales.size > 0
 
     @property
+    def zeros(self) -> int:
+        """How many values of a constant stand for 0."""
+        if self.data is None:
+            raise ValueError(f"The tensor {self.name!r} is computed, not a constant.")
+        if not self.is_quantized:
+            return int(np.count_nonzero(self.data == 0))
+        _, zero_points = self._along(self.data.ndim)
+        return int(np.count_nonzero(self.data == zero_points))
+
+    @property
     def real_range(self) -> tuple[float, float]:
         """The lowest and the highest real number that a quantized tensor can hold."""
         limits = np.iinfo(self.dtype)

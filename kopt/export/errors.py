@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 
 @register("export", serializable=False)
 class ConversionError(RuntimeError):
-    """The TFLite converter refused the model, crashed, or made a file that won't load.
+    """The converter refused the model or crashed, or made a file that does not run.
 
     Nothing was written.
 
-    Example:
-        >>> issubclass(kopt.export.ConversionError, RuntimeError)
-        True
+    Args:
+        message: What happened, and what may help.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
 
 
 @register("export", serializable=False)
@@ -28,13 +30,9 @@ class VerificationError(RuntimeError):
 
     Nothing was written.
 
-    Attributes:
+    Args:
         report: The `ExportReport` of the refused file, with every number that was
             measured.
-
-    Example:
-        >>> issubclass(kopt.export.VerificationError, RuntimeError)
-        True
     """
 
     def __init__(self, report: ExportReport) -> None:

@@ -43,11 +43,9 @@ class Interpreter:
         ValueError: If the file is truncated or no TFLite file.
 
     Example:
-        >>> import tempfile, os
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        >>> path = os.path.join(tempfile.mkdtemp(), "model.tflite")
-        >>> report = kopt.export.tflite(model, path)
-        >>> file = kopt.export.Interpreter(path)
+        >>> report = kopt.export.tflite(model, "model.tflite")
+        >>> file = kopt.export.Interpreter("model.tflite")
         >>> x = np.ones((10, 4), "float32")
         >>> bool(np.allclose(file.predict(x), model(x), atol=1e-5))
         True

@@ -127,7 +127,9 @@ def _listed(names: tuple[str, ...]) -> str:
     if not names:
         return "none"
     rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{len(names)} ({', '.join(names[:3])}{rest})"
+    # The converter joins the names of all layers that it fused into one tensor.
+    shown = ", ".join(name.split(";")[0] for name in names[:3])
+    return f"{len(names)} ({shown}{rest})"
 
 
 def _described(found: Difference) -> str:

@@ -57,11 +57,10 @@ def saved_model(
             not built, NaN weights, samples of a wrong shape.
 
     Example:
-        >>> import tempfile, os, tensorflow as tf
+        >>> import tensorflow as tf
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
-        >>> path = os.path.join(tempfile.mkdtemp(), "model")
-        >>> report = kopt.export.saved_model(model, path)
-        >>> loaded = tf.saved_model.load(path)
+        >>> report = kopt.export.saved_model(model, "model")
+        >>> loaded = tf.saved_model.load("model")
         >>> loaded.serve(tf.ones((5, 8))).shape
         TensorShape([5, 3])
     """

@@ -83,11 +83,9 @@ def tflite(
         Integer-Arithmetic-Only Inference", arXiv:1712.05877.
 
     Example:
-        >>> import tempfile, os
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
         >>> x = np.random.default_rng(0).normal(size=(100, 8))
-        >>> path = os.path.join(tempfile.mkdtemp(), "model.tflite")
-        >>> report = kopt.export.tflite(model, path, "int8", x, io_dtype="int8")
+        >>> report = kopt.export.tflite(model, "m.tflite", "int8", x, io_dtype="int8")
         >>> report.float_tensors, list(report.outputs.values()), report.max_lsb < 3
         ((), ['int8'], True)
     """
