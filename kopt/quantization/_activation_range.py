@@ -62,6 +62,11 @@ class ActivationRange(keras.layers.Layer):
         with tf.init_scope():
             return bool(self.high.numpy() > self.low.numpy())
 
+    def grid(self) -> ranges.Grid:
+        """The grid of the range as it is now."""
+        self._require_calibration()
+        return ranges.grid(float(self.low.numpy()), float(self.high.numpy()), self.bits)
+
     def set_range(self, low: float, high: float) -> None:
         """Set the range to one around `[low, high]` that holds zero."""
         low, high = ranges.enclosing_range(low, high)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +10,6 @@ import keras
 
 from kopt.quantization import ranges
 from kopt.quantization._activation_range import ActivationRange
-from kopt.quantization._scopes import SwappedVariables
 
 PREACTIVATION = "preactivation"
 OUTPUT = "output"
@@ -51,9 +49,8 @@ class WeightGrid:
         return getattr(layer, self.attribute)
 
     def fake_quantized(self, layer: keras.Layer) -> Any:
-        return ranges.fake_quantize_weights(
-            self.variable(layer).value, self.channel_axes, self.bits
-        )
+        weight = keras.ops.convert_to_tensor(getattr(layer, self.attribute))
+        return ranges.fake_quantize_weights(weight, self.channel_axes, self.bits)
 
 
 @keras.saving.register_keras_serializable(package="kopt")
@@ -100,18 +97,14 @@ class LayerQuantizer(keras.layers.Layer):
             return values
         return keras.tree.map_structure(self.ranges[role], values)
 
-    @contextmanager
-    def weights_on_grid(self, layer: keras.Layer) -> Iterator[None]:
-        """Inside, the layer's weights read as their grid values."""
-        if self.snapped or not self.weight_grids:
-            yield
-            return
-        swaps = [
-            (grid.variable(layer), grid.fake_quantized(layer))
+    def weights_on_grid(self, layer: keras.Layer) -> list[tuple[Any, Any]]:
+        """Pairs of what the layer has for a weight and what it is to compute with."""
+        if self.snapped:
+            return []
+        return [
+            (getattr(layer, grid.attribute), grid.fake_quantized(layer))
             for grid in self.weight_grids
         ]
-        with SwappedVariables(swaps):
-            yield
 
     def get_config(self) -> dict[str, Any]:
         return {

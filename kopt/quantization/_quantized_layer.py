@@ -17,6 +17,7 @@ import keras
 
 from kopt import _checks
 from kopt.quantization._layer_quantizer import OUTPUT, PREACTIVATION, LayerQuantizer
+from kopt.quantization._scopes import SwappedVariables
 from kopt.quantization._tracking import add_sublayer, remove_sublayer, sublayers
 from kopt.quantization.rule import rule_for
 
@@ -132,11 +133,13 @@ register_as("QuantizedLayer", QuantizedLayer, QuantizedLayer)
 def _call_quantized(layer: Any, args: Any, kwargs: Any) -> Any:
     quantizer = layer.quantizer
     args, kwargs = quantizer.quantize_inputs(args, kwargs)
+    weights = quantizer.weights_on_grid(layer)
     if PREACTIVATION not in quantizer.ranges:
-        with quantizer.weights_on_grid(layer):
+        with _stand_ins(layer, weights):
             outputs = _compute(layer, args, kwargs)
         return quantizer.rounded(OUTPUT, outputs)
-    with _without_activation(layer) as activation, quantizer.weights_on_grid(layer):
+    activation = layer.activation
+    with _stand_ins(layer, weights, activation=keras.activations.linear):
         outputs = _compute(layer, args, kwargs)
     outputs = activation(quantizer.rounded(PREACTIVATION, outputs))
     return quantizer.rounded(OUTPUT, outputs)
@@ -156,12 +159,25 @@ def _compute(layer: Any, args: Any, kwargs: Any) -> Any:
 
 
 @contextmanager
-def _without_activation(layer: Any) -> Iterator[Any]:
-    # Through the instance's dict: Keras would take note of an attribute set.
-    attributes = vars(layer)
-    activation = attributes["activation"]
-    attributes["activation"] = keras.activations.linear
-    try:
-        yield activation
-    finally:
-        attributes["activation"] = activation
+def _stand_ins(
+    layer: Any, weights: list[tuple[Any, Any]], **attributes: Any
+) -> Iterator[None]:
+    """Inside, the layer computes with other weights and attributes than its own.
+
+    A variable is replaced for all who read it. A wrapper may have put a tensor in the
+    place of a variable (a kernel with connections dropped): that place is taken over.
+    """
+    for name, own in vars(layer).items():
+        for weight, stand_in in weights:
+            if own is weight and not isinstance(own, keras.Variable):
+                attributes[name] = stand_in
+    before = {name: vars(layer)[name] for name in attributes}
+    variables = [pair for pair in weights if isinstance(pair[0], keras.Variable)]
+    with SwappedVariables(variables):
+        # Past the layer's `__setattr__`, which would keep track of it. Ended before
+        # the scope is: that assigns to variables, where replicas take turns.
+        vars(layer).update(attributes)
+        try:
+            yield
+        finally:
+            vars(layer).update(before)

@@ -108,9 +108,10 @@ def leaf_layers(model: keras.Model) -> list[keras.Layer]:
 
 
 def _is_whole(layer: keras.Layer) -> bool:
+    # A recurrent layer runs its cell in a loop, out of which no range can come.
     return (
         rule_for(layer) is not None
-        or isinstance(layer, QuantizedLayer)
+        or isinstance(layer, (QuantizedLayer, keras.layers.RNN))
         or is_compiled(layer)
     )
 

@@ -163,6 +163,6 @@ def _nothing_to_quantize(model: keras.Model, plans: list[LayerPlan]) -> str:
     )
     return (
         f"Nothing in {model.name!r} can be quantized: no layer with weights has a "
-        f"rule. {reasons or 'It has no layer with weights.'} Rules are added with "
+        f"rule ({reasons or 'it has no layer with weights'}). Rules are added with "
         "`kopt.quantization.register_quantize_rule`."
     )

@@ -187,8 +187,7 @@ def _weight(layer: QuantizedLayer, grid: WeightGrid) -> WeightReport:
 
 
 def _range(role: str, one: ActivationRange) -> RangeReport:
-    low, high = float(one.low.numpy()), float(one.high.numpy())
-    grid = ranges.grid(low, high, one.bits) if one.calibrated else None
+    grid = one.grid() if one.calibrated else None
     return RangeReport(role, grid, one.bits, one.fixed is not None)
 
 

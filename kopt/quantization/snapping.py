@@ -32,8 +32,9 @@ def snapped(model: keras.Model) -> Iterator[keras.Model]:
     """Inside, the weights hold their grid values and only tensors are rounded.
 
     For a converter: it finds plain weights, which it puts on the same grid per
-    channel, and the ranges of all tensors. On leaving, every weight is back as it
-    was, to the bit, also after an exception.
+    channel, and the ranges of all tensors, moved to where their grids end, so that
+    it comes to the same zero points. On leaving, every weight is back as it was, to
+    the bit, also after an exception.
 
     A function that was traced before still rounds the weights itself; trace a fresh
     `tf.function` inside. Training inside is lost on leaving.
@@ -58,7 +59,7 @@ def snapped(model: keras.Model) -> Iterator[keras.Model]:
     >>> bool(np.allclose(on_grid / scale, np.round(on_grid / scale), atol=1e-4))
     True
     """
-    layers = require_quantized(model)
+    layers = [one for one in require_quantized(model) if not one.quantizer.snapped]
     before = _snap(layers)
     try:
         yield model
@@ -71,13 +72,17 @@ def snapped(model: keras.Model) -> Iterator[keras.Model]:
 
 def _snap(layers: list[QuantizedLayer]) -> list[tuple[keras.Variable, object]]:
     """Put all weights on their grids; returns the variables with what they held."""
-    grids = {
-        id(grid.variable(layer)): (grid.variable(layer), grid.fake_quantized(layer))
-        for layer in layers
-        for grid in layer.quantizer.weight_grids
-    }
-    before = [(variable, variable.numpy()) for variable, _ in grids.values()]
-    for variable, value in grids.values():
+    snapped_values: dict[int, tuple[keras.Variable, object]] = {}
+    for layer in layers:
+        for grid in layer.quantizer.weight_grids:
+            variable = grid.variable(layer)
+            snapped_values[id(variable)] = (variable, grid.fake_quantized(layer))
+        for one in layer.quantizer.ranges.values():
+            ends = one.grid()
+            snapped_values[id(one.low)] = (one.low, ends.low)
+            snapped_values[id(one.high)] = (one.high, ends.high)
+    before = [(variable, variable.numpy()) for variable, _ in snapped_values.values()]
+    for variable, value in snapped_values.values():
         variable.assign(value)
     for layer in layers:
         layer.quantizer.snapped = True

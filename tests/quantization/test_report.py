@@ -1,0 +1,99 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from kopt.quantization import quantization_report, quantize_model
+from kopt.quantization.ranges import grid
+
+
+@pytest.fixture
+def report(cnn, images):
+    return quantization_report(quantize_model(cnn, calibration_data=images))
+
+
+def test_every_layer_that_is_called_is_there_in_order(report, cnn):
+    assert [one.name.rsplit("/", 1)[-1] for one in report.layers[:-1]] == [
+        layer.name for layer in cnn.layers if layer.name != "dropout"
+    ]
+    assert report.layers[-1].name == "dropout"
+
+
+def test_weights_are_given_with_bits_and_channels(report):
+    weights = {one.name: one.weights for one in report.layers if one.weights}
+    described = {name.split("/")[-1]: str(*one) for name, one in weights.items()}
+    assert described == {
+        "conv": "kernel int8 x 6",
+        "depthwise": "kernel int8 x 6",
+        "pointwise": "kernel int8 x 5",
+        "head": "kernel int8 x 4",
+    }
+
+
+def test_ranges_are_those_of_the_model(report, cnn):
+    one = cnn.get_layer("relu").quantizer.ranges["output"]
+    (described,) = report["relu"].ranges
+    assert described.role == "output"
+    assert described.grid == grid(float(one.low.numpy()), float(one.high.numpy()))
+
+
+def test_notes_say_what_becomes_of_a_layer(report):
+    assert report["norm"].note == "computed together with conv"
+    assert report["relu6"].note == "computed together with depthwise"
+    assert report["pool"].state == "passes"
+    assert report["dropout"].note == "hands its input on at inference"
+    assert report["conv"].state == "integer"
+
+
+def test_what_stays_float_is_named_with_the_reason(images):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.GroupNormalization(2)]
+    )
+    report = quantization_report(quantize_model(model, calibration_data=images))
+    (island,) = report.stays_float
+    assert island.layer == "GroupNormalization"
+    assert island.note == "GroupNormalization has no rule"
+    assert [one.layer for one in report.integer] == ["Conv2D"]
+
+
+def test_the_table_has_a_line_for_each_layer_and_range(report):
+    lines = str(report).splitlines()
+    assert lines[0].split() == "layer class computed weights ranges and notes".split()
+    assert any("Conv2D" in line and "kernel int8 x 6" in line for line in lines)
+    assert any("preactivation int8 [" in line for line in lines)
+    assert any("computed together with conv" in line for line in lines)
+    assert len(lines) >= 1 + len(report.layers)
+
+
+def test_a_range_without_calibration_says_so(mlp):
+    report = quantization_report(quantize_model(mlp))
+    assert str(report["hidden"].ranges[0]) == "input_0 int8 not calibrated"
+
+
+def test_a_part_that_was_quantized_alone_is_told_from_the_rest(mlp, rows):
+    quantize_model(mlp, calibration_data=rows)
+    inputs = keras.Input((6,))
+    outer = keras.Model(inputs, layers.Dense(2, name="float")(mlp(inputs)))
+    report = quantization_report(outer)
+    assert (report["float"].state, report["float"].note) == (
+        "float",
+        "was not quantized",
+    )
+    assert report["hidden"].state == "integer"
+
+
+def test_a_report_leaves_the_model_as_it_was(cnn, images):
+    quantize_model(cnn, calibration_data=images)
+    before = cnn.predict(images, verbose=0)
+    quantization_report(cnn)
+    np.testing.assert_array_equal(cnn(images), before)
+
+
+def test_a_name_that_is_not_there(report):
+    with pytest.raises(KeyError, match="nope"):
+        report["nope"]
+
+
+def test_a_float_model_is_refused(mlp):
+    with pytest.raises(ValueError, match="not quantized"):
+        quantization_report(mlp)
