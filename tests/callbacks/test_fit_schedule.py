@@ -22,7 +22,7 @@ class Recorder(keras.callbacks.Callback):
         self.rates = []
 
     def on_train_batch_end(self, batch, logs=None):
-        self.rates.append(float(self.model.optimizer.learning_rate))
+        self.rates.append(float(self.model.optimizer.learning_rate.numpy()))
 
 
 def dense_model(optimizer="sgd", layers=(), seed=0, **compile_arguments):
@@ -282,3 +282,15 @@ def test_a_function_needs_a_name_for_the_logs():
 def test_wrong_arguments_are_refused_at_once(arguments, error, match):
     with pytest.raises(error, match=match):
         FitSchedule(**{"schedule": RUN, **arguments})
+
+
+def test_all_replicas_are_driven(two_replicas):
+    with two_replicas.scope():
+        model = dense_model()
+    rates = fit(model, FitSchedule(RUN), epochs=1)
+    np.testing.assert_allclose(
+        rates, rates_of(RUN.bind(STEPS), range(STEPS)), rtol=1e-6
+    )
+    variable = model.optimizer.learning_rate.value
+    copies = two_replicas.experimental_local_results(variable)
+    assert [float(copy) for copy in copies] == [rates[-1], rates[-1]]

@@ -140,6 +140,15 @@ def test_everything_is_put_back_bit_for_bit(arguments):
     assert_same(state(model), before)
 
 
+def test_all_replicas_are_put_back(two_replicas):
+    with two_replicas.scope():
+        model = linear_model(keras.optimizers.Adam())
+    fit(model, epochs=1)
+    before = state(model)
+    sweep(model)
+    assert_same(state(model), before)
+
+
 def test_training_after_a_sweep_is_training_without_one():
     model = stateful_model()
     fit(model, epochs=2)
