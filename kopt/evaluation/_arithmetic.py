@@ -8,7 +8,8 @@ depends on the runtime.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -17,29 +18,18 @@ from kopt.export import Interpreter
 Shapes = Sequence[Sequence[int]]
 
 
+class _Hidden(Exception):
+    """What a loop does, or a size that is not fixed, cannot be counted."""
+
+
 def of_graph(graph: tf.Graph) -> int | None:
     """Operations in a TensorFlow graph; None where loops or open sizes hide them."""
-    # The bodies of functions carry no shapes: they may not hold what counts.
-    library = graph.as_graph_def().library
-    hidden = {node.op for function in library.function for node in function.node_def}
-    total = 0
-    for operation in graph.get_operations():
-        kind = operation.type
-        if kind in _LOOPS or (
-            kind in _CALLS and hidden & (_LOOPS | set(_IN_TENSORFLOW))
-        ):
-            return None
-        if kind == "Einsum":
-            count = _einsum(operation)
-        elif kind in _IN_TENSORFLOW:
-            shapes = [tensor.shape for tensor in operation.inputs]
-            count = _counted(_IN_TENSORFLOW[kind], shapes, operation.outputs[0].shape)
-        else:
-            continue
-        if count is None:
-            return None
-        total += count
-    return total
+    definition = graph.as_graph_def(add_shapes=True)
+    functions = {f.signature.name: f for f in definition.library.function}
+    try:
+        return _of_nodes(definition.node, {}, functions)
+    except _Hidden:
+        return None
 
 
 def of_file(file: Interpreter) -> int | None:
@@ -55,28 +45,60 @@ def of_file(file: Interpreter) -> int | None:
     return total // file.batch_size
 
 
-def _counted(
-    rule: Callable[[Shapes, Sequence[int]], int],
-    inputs: Sequence[tf.TensorShape],
-    output: tf.TensorShape,
-) -> int | None:
-    if not all(shape.is_fully_defined() for shape in (*inputs, output)):
-        return None
-    return rule([shape.as_list() for shape in inputs], output.as_list())
+def _of_nodes(
+    nodes: Iterable[Any],
+    arguments: dict[str, list[list[int]]],
+    functions: dict[str, Any],
+) -> int:
+    """Operations of a graph, or of a function whose arguments have these shapes."""
+    shapes = dict(arguments)
+    shapes |= {node.name: _sizes(node.attr["_output_shapes"]) for node in nodes}
+    total = 0
+    for node in nodes:
+        if node.op in _LOOPS:
+            raise _Hidden
+        if node.op in _CALLS:
+            body = functions[node.attr["f"].func.name]
+            names = [argument.name for argument in body.signature.input_arg]
+            given = {
+                name: _sizes(body.arg_attr[number].attr["_output_shapes"])
+                for number, name in enumerate(names)
+            }
+            total += _of_nodes(body.node_def, given, functions)
+        elif node.op in _IN_TENSORFLOW or node.op == "Einsum":
+            inputs = [_input_shape(name, shapes) for name in node.input]
+            output = shapes[node.name][0]
+            if any(size < 0 for shape in (*inputs, output) for size in shape):
+                raise _Hidden
+            if node.op == "Einsum":
+                total += _einsum(node.attr["equation"].s.decode(), inputs)
+            else:
+                total += _IN_TENSORFLOW[node.op](inputs, output)
+    return total
 
 
-def _einsum(operation: tf.Operation) -> int | None:
+def _sizes(attribute: Any) -> list[list[int]]:
+    """Shapes as lists; an open size is -1, an unknown rank an open size."""
+    return [
+        [-1] if shape.unknown_rank else [dim.size for dim in shape.dim]
+        for shape in attribute.list.shape
+    ]
+
+
+def _input_shape(name: str, shapes: dict[str, list[list[int]]]) -> list[int]:
+    # "node", "node:1", or in a function "node:output:1".
+    parts = name.split(":")
+    return shapes[parts[0]][int(parts[-1]) if len(parts) > 1 else 0]
+
+
+def _einsum(equation: str, inputs: Shapes) -> int:
     """Each combination of the positions along all axes is one product."""
-    equation = operation.get_attr("equation").decode()
+    letters = equation.split("->")[0].split(",")
     if "." in equation:
-        return None
+        raise _Hidden
     sizes: dict[str, int] = {}
-    for letters, tensor in zip(
-        equation.split("->")[0].split(","), operation.inputs, strict=True
-    ):
-        if not tensor.shape.is_fully_defined():
-            return None
-        sizes |= dict(zip(letters, tensor.shape.as_list(), strict=True))
+    for axes, shape in zip(letters, inputs, strict=True):
+        sizes |= dict(zip(axes, shape, strict=True))
     return 2 * math.prod(sizes.values())
 
 
