@@ -1,3 +1,8 @@
 from kopt import _registry
+from kopt.pruning.constant_sparsity import ConstantSparsity as ConstantSparsity
+from kopt.pruning.polynomial_decay import PolynomialDecay as PolynomialDecay
+from kopt.pruning.prune import prune_low_magnitude as prune_low_magnitude
+from kopt.pruning.report import sparsity_report as sparsity_report
+from kopt.pruning.strip import strip_pruning as strip_pruning
 
 __all__ = _registry.names("pruning")

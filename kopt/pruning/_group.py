@@ -1,0 +1,150 @@
+"""Masks on variables, kept and renewed from inside the optimizer's update.
+
+An optimizer applies a variable's constraint after each update. That is where the mask
+lives: in every training loop, compiled or not, without a wrapper around the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+from weakref import WeakSet
+
+import keras
+import numpy as np
+from keras import ops
+
+from kopt.pruning import _keras
+from kopt.pruning._layout import Layout
+from kopt.pruning._pattern import Pattern
+
+Tensor = Any
+Schedule = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class MaskConstraint(keras.constraints.Constraint):
+    """Holds the zeros of one variable, and the constraint that it had before.
+
+    The earlier constraint sees the pruned weights, so that both hold in the end.
+    """
+
+    def __init__(self, variable: keras.Variable, layout: Layout) -> None:
+        self.variable = variable
+        self.layout = layout
+        self.inner = variable.constraint
+        self.group: MaskGroup
+        everything = np.ones(variable.shape, "bool")
+        self.mask = _state_variable(variable, everything, f"{variable.name}_mask")
+
+    def __call__(self, w: Tensor) -> Tensor:
+        update = _keras.running_update()
+        if update is not None:
+            self.group.advance(update, self, w)
+            average = _keras.moving_average(update.optimizer, self.variable)
+            if average is not None:
+                # Keras averages the weights as they are before the constraint, and
+                # hands the averages out as the model's weights in the end.
+                average.assign(self.masked(average))
+        pruned = self.masked(w)
+        return pruned if self.inner is None else self.masked(self.inner(pruned))
+
+    def masked(self, weights: Tensor) -> Tensor:
+        """The weights with zeros where the mask has them."""
+        weights = ops.convert_to_tensor(weights)
+        return ops.where(self.mask.value, weights, ops.zeros((), weights.dtype))
+
+    def candidate(self, weights: Tensor) -> Tensor:
+        """The weights that a new mask is chosen from."""
+        return weights if self.inner is None else self.inner(weights)
+
+
+class MaskGroup:
+    """Weights that are pruned as one: they count steps and share a budget together.
+
+    Args:
+        members: The constraints of the group's variables.
+        schedule: Says at which steps the masks are renewed and how sparse they are
+            then; not asked where the pattern fixes the sparsity.
+        pattern: The shape of the zeros.
+    """
+
+    def __init__(
+        self, members: Sequence[MaskConstraint], schedule: Schedule, pattern: Pattern
+    ) -> None:
+        self.members = list(members)
+        self.schedule = schedule
+        self.pattern = pattern
+        # The training step that comes next, from 1.
+        self.step = _state_variable(members[0].variable, np.array(1), "pruning_step")
+        self._counted: WeakSet[Any] = WeakSet()
+        for member in self.members:
+            member.group = self
+            member.variable.constraint = member
+
+    def start(self) -> None:
+        """Prune for step 1, if the schedule wants that."""
+        if not self.pattern.is_scheduled or bool(self.schedule(self._next_step())[0]):
+            self._renew({})
+            self.apply()
+
+    def apply(self) -> None:
+        """Write the zeros into the variables."""
+        for member in self.members:
+            member.variable.assign(member.masked(member.variable))
+
+    def advance(
+        self, update: _keras.Update, caller: MaskConstraint, weights: Tensor
+    ) -> None:
+        """Count an update of the weights and renew the masks if it is time.
+
+        All variables of the group were updated by now and none of them masked, so a
+        weight that was zero can win its place back.
+        """
+        if update.call in self._counted:
+            return
+        self._counted.add(update.call)
+        moved = _keras.moves_variables(update.optimizer)
+        self.step.assign_add(ops.cast(moved, "int64"))
+        if not self.pattern.is_scheduled:
+            return
+        due = ops.logical_and(self.schedule(self._next_step())[0], moved)
+        ops.cond(due, lambda: self._renew({id(caller): weights}), lambda: None)
+
+    def _renew(self, updated: dict[int, Tensor]) -> None:
+        """Make new masks, from the values in `updated` where these are given."""
+        kernels = [
+            member.candidate(
+                ops.convert_to_tensor(updated.get(id(member), member.variable))
+            )
+            for member in self.members
+        ]
+        layouts = [member.layout for member in self.members]
+        sparsity = self.schedule(self._next_step())[1]
+        masks = self.pattern.masks(kernels, layouts, sparsity)
+        for member, mask in zip(self.members, masks, strict=True):
+            member.mask.assign(mask)
+
+    def _next_step(self) -> Tensor:
+        return ops.convert_to_tensor(self.step)
+
+
+def _state_variable(
+    reference: keras.Variable, value: np.ndarray, name: str
+) -> keras.Variable:
+    """A variable beside `reference`, of which each replica keeps its own copy.
+
+    All replicas compute the same values, and a copy of one's own can be written
+    inside a condition, which a mirrored variable cannot.
+    """
+    strategy = getattr(reference.value, "distribute_strategy", None)
+    with strategy.scope() if strategy else nullcontext():
+        return keras.Variable(
+            value,
+            dtype=str(value.dtype),
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+            synchronization="on_read",
+            name=name,
+        )

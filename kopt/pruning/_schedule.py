@@ -1,0 +1,68 @@
+"""What the pruning schedules share: when a step renews the masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from kopt import _checks
+
+Tensor = Any
+
+
+class PruningSchedule:
+    """When to renew the masks and how sparse they are then.
+
+    Steps count from 1: step 1 is the first training step after pruning was put on,
+    and its masks are in place when it computes the loss. Any callable that takes a
+    step and returns `(should_prune, sparsity)` serves as a schedule, and so do the
+    schedules of TensorFlow Model Optimization.
+    """
+
+    begin_step: int
+    end_step: int
+    frequency: int
+
+    def sparsity(self, step: Tensor) -> Tensor:
+        """The share of zeros that a step asks for, from 0 to below 1."""
+        raise NotImplementedError
+
+    def __call__(self, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether `step` renews the masks, and the sparsity it asks for."""
+        due = is_due(step, self.begin_step, self.end_step, self.frequency)
+        return due, self.sparsity(step)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> PruningSchedule:
+        return cls(**config)
+
+
+def is_due(step: Tensor, begin_step: int, end_step: int, frequency: int) -> Tensor:
+    """Whether a step is `begin_step` or a multiple of `frequency` steps later.
+
+    No step after `end_step` is, unless that is -1.
+    """
+    step = ops.convert_to_tensor(step)
+    on_turn = ops.equal((step - begin_step) % frequency, 0)
+    due = ops.logical_and(ops.greater_equal(step, begin_step), on_turn)
+    if end_step == -1:
+        return due
+    return ops.logical_and(due, ops.less_equal(step, end_step))
+
+
+def checked_sparsity(name: str, value: Any) -> float:
+    hint = "0.8 turns 80 % of the weights to zero; 1.0 would leave none."
+    return _checks.number(name, value, low=0.0, high=1.0, high_open=True, hint=hint)
+
+
+def checked_steps(
+    begin_step: Any, end_step: Any, frequency: Any, *, endless: bool
+) -> tuple[int, int, int]:
+    begin_step = _checks.integer("begin_step", begin_step, low=0)
+    frequency = _checks.integer("frequency", frequency, low=1)
+    if endless and end_step == -1:
+        return begin_step, -1, frequency
+    hint = "Pass -1 to go on to the end of training." if endless else ""
+    end_step = _checks.integer("end_step", end_step, low=begin_step, hint=hint)
+    return begin_step, end_step, frequency

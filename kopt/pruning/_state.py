@@ -1,0 +1,95 @@
+"""What a pruned model carries: its masks and steps, saved and loaded with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kopt.pruning._group import MaskConstraint, MaskGroup
+from kopt.pruning._keras import KerasSaveable
+from kopt.pruning._layout import kernel_layout
+from kopt.pruning._pattern import Pattern
+from kopt.pruning._weights import layers_of_weights
+
+
+class PruningState(KerasSaveable):
+    """The mask groups of one model.
+
+    Keras saves and loads it as a part of the model, under a name of its own, so that
+    the model's own weights are stored as if it were not pruned.
+    """
+
+    def __init__(self) -> None:
+        self.groups: list[MaskGroup] = []
+
+    @property
+    def members(self) -> list[MaskConstraint]:
+        return [member for group in self.groups for member in group.members]
+
+    def get_config(self, model: keras.Model) -> list[dict[str, Any]]:
+        """What it takes to prune a model of the same architecture in the same way."""
+        places = {id(variable): i for i, variable in enumerate(model.weights)}
+        return [
+            {
+                "weights": [places[id(member.variable)] for member in group.members],
+                "schedule": keras.saving.serialize_keras_object(group.schedule),
+                "pattern": group.pattern.get_config(),
+            }
+            for group in self.groups
+        ]
+
+    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        store["steps"] = np.array([int(group.step.numpy()) for group in self.groups])
+        for index, member in enumerate(self.members):
+            # One bit a weight.
+            store[f"mask_{index}"] = np.packbits(member.mask.numpy())
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        if "steps" not in store:
+            raise ValueError(
+                "The file has weights but no pruning masks. Load it into the model "
+                "before `kopt.pruning.prune_low_magnitude`, or after "
+                "`kopt.pruning.strip_pruning`."
+            )
+        steps = store["steps"]
+        packed = [store[key] for key in self._mask_keys(store)]
+        sizes = [(member.mask.numpy().size + 7) // 8 for member in self.members]
+        if len(steps) != len(self.groups) or [p.size for p in packed] != sizes:
+            raise ValueError(
+                "The file's pruning masks are of other weights than those that are "
+                f"pruned here: it has {len(packed)} masks in {len(steps)} groups, the "
+                f"model {len(sizes)} in {len(self.groups)}. Prune the model with the "
+                "same arguments as the saved one."
+            )
+        for group, step in zip(self.groups, steps, strict=True):
+            group.step.assign(step)
+        for member, bits in zip(self.members, packed, strict=True):
+            shape = member.mask.shape
+            mask = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
+            member.mask.assign(mask.astype("bool"))
+
+    def _mask_keys(self, store: Mapping[str, Any]) -> list[str]:
+        return [f"mask_{index}" for index in range(len(store.keys()) - 1)]
+
+    def _obj_type(self) -> str:
+        # Keras skips the attributes that all objects of a known kind have.
+        return "Loss"
+
+
+def groups_from_config(
+    model: keras.Model, configs: list[dict[str, Any]]
+) -> list[MaskGroup]:
+    """Put the groups of a saved model on one that was just rebuilt."""
+    weights, owners = model.weights, layers_of_weights(model)
+    groups = []
+    for config in configs:
+        variables = [weights[place] for place in config["weights"]]
+        members = [
+            MaskConstraint(v, kernel_layout(owners[id(v)], v.shape)) for v in variables
+        ]
+        schedule = keras.saving.deserialize_keras_object(config["schedule"])
+        groups.append(MaskGroup(members, schedule, Pattern(**config["pattern"])))
+    return groups

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from kopt import _checks
+from kopt._registry import register
+from kopt.pruning._group import MaskConstraint
+from kopt.pruning._weights import is_kernel
+
+
+@dataclass(frozen=True)
+class WeightSparsity:
+    """How many zeros one weight has.
+
+    Args:
+        path: The weight's path in the model.
+        shape: Its shape.
+        size: How many numbers it holds.
+        zeros: How many of them are zero.
+        pruned: Whether a pruning mask holds them.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    size: int
+    zeros: int
+    pruned: bool
+
+    @property
+    def sparsity(self) -> float:
+        """The share of zeros, from 0 to 1."""
+        return self.zeros / self.size
+
+
+@dataclass(frozen=True)
+class SparsityReport:
+    """Where a model has zeros.
+
+    Args:
+        weights: The kernels and embeddings, in the model's order.
+        total_size: How many numbers all weights of the model hold, biases and
+            statistics included.
+        total_zeros: How many of those are zero.
+    """
+
+    weights: tuple[WeightSparsity, ...]
+    total_size: int
+    total_zeros: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers the kernels and embeddings hold."""
+        return sum(weight.size for weight in self.weights)
+
+    @property
+    def zeros(self) -> int:
+        """How many of those are zero."""
+        return sum(weight.zeros for weight in self.weights)
+
+    @property
+    def sparsity(self) -> float:
+        """The share of zeros in the kernels and embeddings."""
+        return self.zeros / self.size if self.size else 0.0
+
+    @property
+    def total_sparsity(self) -> float:
+        """The share of zeros in all weights of the model."""
+        return self.total_zeros / self.total_size
+
+    def __str__(self) -> str:
+        rows = [("weight", "shape", "size", "zeros", "sparsity", "")]
+        for weight in self.weights:
+            shape = "x".join(map(str, weight.shape))
+            state = "pruned" if weight.pruned else ""
+            rows.append((weight.path, shape, *_numbers(weight), state))
+        rows.append(("kernels and embeddings", "", *_numbers(self), ""))
+        total = WeightSparsity("", (), self.total_size, self.total_zeros, False)
+        rows.append(("all weights", "", *_numbers(total), ""))
+        return _table(rows)
+
+
+@register("pruning", serializable=False)
+def sparsity_report(model: keras.Model) -> SparsityReport:
+    """Count the zeros in a model's weights, pruned by kopt or not.
+
+    Args:
+        model: A built Keras 3 model.
+
+    Returns:
+        The counts, weight by weight and as a whole; `print` shows them as a table.
+
+    Raises:
+        TypeError: If `model` is not a Keras 3 model.
+        ValueError: If it is not built.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="d")])
+    >>> model.set_weights([np.array([[1, 0], [0, 0], [2, 3]]), np.ones(2)])
+    >>> report = kopt.pruning.sparsity_report(model)
+    >>> report.sparsity, report.weights[0].zeros
+    (0.5, 3)
+    """
+    _checks.keras_model("model", model)
+    weights, total_size, total_zeros = [], 0, 0
+    for variable in model.weights:
+        values = keras.ops.convert_to_numpy(variable.value)
+        zeros = int(values.size - np.count_nonzero(values))
+        total_size, total_zeros = total_size + values.size, total_zeros + zeros
+        pruned = isinstance(variable.constraint, MaskConstraint)
+        if pruned or is_kernel(variable):
+            shape = tuple(values.shape)
+            weights.append(
+                WeightSparsity(variable.path, shape, values.size, zeros, pruned)
+            )
+    return SparsityReport(tuple(weights), total_size, total_zeros)
+
+
+def _numbers(counted: WeightSparsity | SparsityReport) -> tuple[str, str, str]:
+    share = f"{100 * counted.sparsity:.1f} %"
+    return f"{counted.size:,}", f"{counted.zeros:,}", share
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = (0, 5)
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if index in left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
