@@ -13,19 +13,19 @@ from matplotlib import pyplot
 from rich.console import Console
 from rich.table import Table
 
+import kopt
+
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one stage, on the test images."""
+    """A stage: its model, and the TFLite file made of it, on the test images."""
 
     name: str
-    accuracy: float
-    f1: float
-    size_kb: float
-    zipped_kb: float
-    sparsity: float
-    latency_ms: float
-    agreement: float
+    measured: kopt.evaluation.Comparison
+
+    @property
+    def file(self) -> kopt.evaluation.Measurement:
+        return self.measured.after
 
 
 def print_table(rows: list[Row], title: str) -> None:
@@ -35,7 +35,7 @@ def print_table(rows: list[Row], title: str) -> None:
         "accuracy",
         "F1",
         "KB",
-        "KB zipped",
+        "KB gzip",
         "zeros",
         "ms an image",
         "as Keras model",
@@ -44,13 +44,13 @@ def print_table(rows: list[Row], title: str) -> None:
     for row in rows:
         table.add_row(
             row.name,
-            f"{row.accuracy:.2%}",
-            f"{row.f1:.4f}",
-            f"{row.size_kb:.0f}",
-            f"{row.zipped_kb:.0f}",
-            f"{row.sparsity:.0%}",
-            f"{row.latency_ms:.3f}",
-            f"{row.agreement:.2%}",
+            f"{row.file.accuracy:.2%}",
+            f"{row.file.macro_f1:.4f}",
+            f"{row.file.size_kb:.0f}",
+            f"{row.file.gzip_kb:.0f}",
+            f"{row.file.sparsity:.0%}",
+            f"{row.file.latency_ms:.3f}",
+            f"{row.measured.agreement:.2%}",
         )
     # The width of the table, not of the terminal: it is also read from files.
     Console(width=110).print(table)
@@ -64,19 +64,18 @@ def draw(rows: list[Row], title: str, path: Path) -> None:
         1, 3, figsize=(13, 0.75 * len(rows) + 1.6), sharey=True, layout="constrained"
     )
     # Points, for an axis that does not begin at zero.
-    percent = [100 * row.accuracy for row in rows]
+    percent = [100 * row.file.accuracy for row in rows]
     accuracy.scatter(percent, names, color=colors, s=90)
     for place, value in enumerate(percent):
         accuracy.annotate(f"  {value:.2f}", (value, place), va="center")
     accuracy.set_xlabel("accuracy on the test images (%)")
     accuracy.grid(axis="x", alpha=0.3)
-    for axis, label, values, form in (
-        (size, "TFLite file, zipped (KB)", [row.zipped_kb for row in rows], "%.0f"),
-        (latency, "time for one image (ms)", [row.latency_ms for row in rows], "%.3f"),
-    ):
-        bars = axis.barh(names, values, color=colors)
-        axis.bar_label(bars, fmt=form, padding=4)
-        axis.set_xlabel(label)
+    sizes = [row.file.gzip_kb for row in rows]
+    times = [row.file.latency_ms for row in rows]
+    for axis, values, form in ((size, sizes, "%.0f"), (latency, times, "%.3f")):
+        axis.bar_label(axis.barh(names, values, color=colors), fmt=form, padding=4)
+    size.set_xlabel("TFLite file, gzip (KB)")
+    latency.set_xlabel("time for one image (ms)")
     for axis in (accuracy, size, latency):
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.2)

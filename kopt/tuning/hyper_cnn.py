@@ -135,5 +135,5 @@ class HyperCNN(NetworkHyperModel):
             kernel_regularizer=_training.regularizer(values),
         )(x)
         if values["batch_norm"]:
-            x = keras.layers.BatchNormalization()(x)
+            x = self.batch_norm(x)
         return keras.layers.Activation(values["activation"])(x)

@@ -117,6 +117,6 @@ class HyperMLP(NetworkHyperModel):
             kernel_regularizer=_training.regularizer(values),
         )(x)
         if values["batch_norm"]:
-            x = keras.layers.BatchNormalization()(x)
+            x = self.batch_norm(x)
         x = keras.layers.Activation(values["activation"])(x)
         return Dropout(values["dropout"])(x) if values["dropout"] else x
