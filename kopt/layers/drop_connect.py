@@ -35,7 +35,8 @@ class DropConnect(RandomLayer, keras.layers.Wrapper):
             it, for compiled steps too. It is saved with the configuration (a `.keras`
             file keeps the current rate) and is not one of the layer's weights.
         mode: `"batch"` or `"row"`.
-        seed: Integer seed. Defaults to a new one for each layer.
+        seed: Integer seed. Defaults to a new one for each layer. XLA draws other
+            numbers from it than the uncompiled or plainly traced layer.
         drop_bias: Whether the bias is dropped as well, as in the paper.
         **kwargs: Arguments of `keras.layers.Layer`. `dtype` defaults to `layer`'s own.
 

@@ -25,7 +25,8 @@ class DropPath(RandomLayer):
             keeps the current rate) and is not one of the layer's weights.
         mode: `"row"` drops for each sample on its own, `"batch"` for all samples of
             the batch together, as the paper does.
-        seed: Integer seed. Defaults to a new one for each layer.
+        seed: Integer seed. Defaults to a new one for each layer. XLA draws other
+            numbers from it than the uncompiled or plainly traced layer.
         scale_by_keep: Whether a branch that is kept is scaled by `1 / (1 - rate)`, so
             that its expected output is the one at inference. Without it the branch
             counts more at inference than it did on average in training.
@@ -49,6 +50,8 @@ class DropPath(RandomLayer):
     >>> outputs = np.array(layer(np.ones((1000, 3)), training=True))
     >>> sorted(set(map(tuple, outputs.tolist())))
     [(0.0, 0.0, 0.0), (2.0, 2.0, 2.0)]
+    >>> kopt.layers.DropPath.linear_rates(depth=3, rate=0.2)
+    [0.0, 0.1, 0.2]
     """
 
     _traits = Traits(variants=(dict, lambda: {"mode": "batch"}))
@@ -79,10 +82,8 @@ class DropPath(RandomLayer):
             first: Rate of the first block. The default, 0, is what ConvNeXt and Swin
                 use; Huang et al. use `rate / depth`.
 
-        Example:
-
-        >>> kopt.layers.DropPath.linear_rates(3, 0.2)
-        [0.0, 0.1, 0.2]
+        Raises:
+            ValueError: If `depth` is less than 1, or a rate outside 0 to 1.
         """
         depth = _checks.integer("depth", depth, low=1)
         rate = _checks.number("rate", rate, low=0.0, high=1.0)

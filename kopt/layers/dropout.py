@@ -31,7 +31,8 @@ class Dropout(RandomLayer):
         noise_shape: Shape of the mask, with 1 along the axes that share one draw and
             `None` for the size of the input. `(None, 1, None)` drops whole features of
             a `(batch, steps, features)` input. Defaults to the shape of the inputs.
-        seed: Integer seed. Defaults to a new one for each layer.
+        seed: Integer seed. Defaults to a new one for each layer. XLA draws other
+            numbers from it than the uncompiled or plainly traced layer.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:

@@ -52,6 +52,10 @@ class Penalty(keras.regularizers.Regularizer):
     def get_config(self) -> dict[str, Any]:
         """The constructor arguments, with each number as it is now."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and pickles go by the configuration: a variable cannot be pickled.
+        return self.from_config, (self.get_config(),)
+
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
         return f"{type(self).__name__}({arguments})"

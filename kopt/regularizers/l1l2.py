@@ -15,7 +15,9 @@ class L1L2(Penalty):
     """The elastic net: `l1` times the absolute values plus `l2` times the squares.
 
     Takes the place of `keras.regularizers.L1L2`, with factors that can be moved. Under
-    adaptive optimizers neither part acts as written: see `L1` and `L2`.
+    adaptive optimizers neither part acts as written: see `L1` and `L2`. Both parts are
+    computed even where a factor is 0, for it may be moved: where one stays 0 for good,
+    `L1` or `L2` alone costs less.
 
     Args:
         l1: Factor of the sum of absolute values, at least 0. `regularizer.l1 = 0.1`

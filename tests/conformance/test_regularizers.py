@@ -5,8 +5,10 @@ it takes; `tests/reference/regularizers.py` has its formula in float64 under its
 It is tested as soon as it is registered.
 """
 
+import copy
 import inspect
 import json
+import pickle
 
 import keras
 import numpy as np
@@ -149,6 +151,17 @@ def test_configuration_survives_json(penalty):
     again = keras.saving.deserialize_keras_object(config)
     assert type(again) is type(penalty)
     assert again.get_config() == penalty.get_config()
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_a_copy_has_numbers_of_its_own(number, copied):
+    penalty, name = number
+    other = copied(penalty)
+    assert other.get_config() == penalty.get_config()
+    setattr(other, name, 0.9)
+    assert getattr(penalty, name) == 0.1
 
 
 def test_configuration_has_every_constructor_argument(penalty):
