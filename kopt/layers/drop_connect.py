@@ -22,7 +22,8 @@ class DropConnect(RandomLayer, keras.layers.Wrapper):
     Finer than dropout, which zeroes all weights that leave a unit together. The
     wrapped layer's own weights are not touched: a training step computes with a
     dropped copy of them, gradients flow to the weights that were kept, and
-    regularizers see all. At inference the layer inside runs as it is.
+    regularizers see all. At inference the layer inside runs as it is. (What
+    EfficientNet calls `drop_connect_rate` is the rate of a `DropPath`.)
 
     `mode="batch"` draws one mask a step, at the cost of one pass over the weights.
     `mode="row"` draws one for each sample, as the paper does. That takes memory for

@@ -79,8 +79,8 @@ class DropPath(RandomLayer):
         Args:
             depth: Number of blocks.
             rate: Rate of the last block, and of the only one where `depth` is 1.
-            first: Rate of the first block. The default, 0, is what ConvNeXt and Swin
-                use; Huang et al. use `rate / depth`.
+            first: Rate of the first block. The default, 0, is what ConvNeXt uses;
+                Huang et al. use `rate / depth`.
 
         Raises:
             ValueError: If `depth` is less than 1, or a rate outside 0 to 1.
