@@ -22,6 +22,15 @@ def is_quantized(model: keras.Model) -> bool:
 
     Args:
         model: A Keras model.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> kopt.quantization.is_quantized(model)
+    False
+    >>> model = kopt.quantization.quantize_model(model)
+    >>> kopt.quantization.is_quantized(model)
+    True
     """
     return bool(quantized_layers(_checks.keras_model("model", model, built=False)))
 
