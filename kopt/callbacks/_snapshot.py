@@ -56,4 +56,5 @@ def _global_seed() -> list[Any]:
 
 
 def _copy(variable: Any) -> np.ndarray:
+    # What Keras returns may share the variable's memory.
     return np.array(keras.ops.convert_to_numpy(variable))

@@ -68,9 +68,6 @@ class FitSchedule(keras.callbacks.Callback):
     [0.0854, 0.0371, 0.0017]
     """
 
-    # `on_train_batch_end` only counts: Keras need not wait for the batch's logs.
-    async_safe = True
-
     def __init__(
         self,
         schedule: keras.optimizers.schedules.LearningRateSchedule,
@@ -111,31 +108,34 @@ class FitSchedule(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._variables = _targets.find(self.model, self.target)
-        self._optimizer = _targets.optimizer_of(self.model)
         self._curve = self._schedule_of_run()
-        self._block = np.empty(0)
+        self._block: list[Any] = []
         self._block_start = 0
-        self._seen: int | None = None
+        self._epoch_start: int | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch_start = self._seen = self._steps_before(epoch)
-        self._move(self._epoch_start)
+        steps = self.params["steps"]
+        if self.total_steps is None and steps:
+            self._epoch_start = epoch * steps
+        elif self._epoch_start is None:
+            self._epoch_start = self._first_step(epoch)
+        else:
+            # Data that do not know their length end with a batch that is begun and is
+            # not there. (That also moves Keras's own counters once too often.)
+            self._epoch_start += steps or self._batch
+        self.on_train_batch_begin(0)
 
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        self._move(self._epoch_start + batch)
-
-    def on_train_batch_end(
-        self, batch: int, logs: dict[str, Any] | None = None
-    ) -> None:
-        # The last of several steps in one execution may lie behind the epoch's end.
-        batches = min(batch + 1, self.params["steps"] or batch + 1)
-        self._seen = self._epoch_start + batches
+        self._batch = batch
+        self._value = self._value_at((self._epoch_start or 0) + batch)
+        for variable in self._variables:
+            variable.assign(self._value)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
-            logs[self.name] = self._value
+            logs[self.name] = float(keras.ops.convert_to_numpy(self._value))
 
     @classmethod
     def examples(cls) -> tuple[FitSchedule, ...]:
@@ -160,15 +160,9 @@ class FitSchedule(keras.callbacks.Callback):
             )
         return schedule.bind(total_steps)
 
-    def _steps_before(self, epoch: int) -> int:
-        if self.total_steps is None and self.params["steps"]:
-            return epoch * self.params["steps"]
-        # Counted here: where data do not know their length, TensorFlow moves the
-        # counters of optimizers once more at the end of each epoch, without a batch.
-        if self._seen is not None:
-            return self._seen
+    def _first_step(self, epoch: int) -> int:
         if self.total_steps is not None:
-            return _targets.batches_seen(self._optimizer)
+            return _targets.batches_seen(_targets.optimizer_of(self.model))
         if epoch == 0:
             return 0
         raise ValueError(
@@ -177,11 +171,8 @@ class FitSchedule(keras.callbacks.Callback):
             "is. Pass `steps_per_epoch` to fit or `total_steps` to FitSchedule."
         )
 
-    def _move(self, step: int) -> None:
+    def _value_at(self, step: int) -> Any:
         if not 0 <= step - self._block_start < len(self._block):
             self._block_start = step
-            block = self._curve(np.arange(step, step + _BLOCK))
-            self._block = keras.ops.convert_to_numpy(block)
-        self._value = float(self._block[step - self._block_start])
-        for variable in self._variables:
-            variable.assign(self._value)
+            self._block = keras.ops.unstack(self._curve(np.arange(step, step + _BLOCK)))
+        return self._block[step - self._block_start]

@@ -75,23 +75,16 @@ def test_it_is_a_keras_callback_with_examples(callback):
         {"jit_compile": False},
         {"jit_compile": True},
         {"run_eagerly": True},
-        {"steps_per_execution": 3},
-        {"validation": True},
+        {"steps_per_execution": 3, "validation": True},
         {"optimizer": keras.optimizers.Adam(gradient_accumulation_steps=2)},
         {"optimizer": keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())},
+        {"optimizer": kopt.Adam()},
     ],
     ids=str,
 )
 def test_it_works_in_a_fit(callback, place, arguments):
     # The optimizers above are shared by the cases, and an optimizer belongs to a model.
     model = train([callback.examples()[place]], **copy.deepcopy(arguments))
-    assert all(np.isfinite(weight.numpy()).all() for weight in model.weights)
-
-
-@each
-@pytest.mark.parametrize("name", ["SGD", "Adam"])
-def test_it_works_with_kopts_optimizers(callback, place, name):
-    model = train([callback.examples()[place]], optimizer=getattr(kopt, name)())
     assert all(np.isfinite(weight.numpy()).all() for weight in model.weights)
 
 
