@@ -90,8 +90,8 @@ class Engine:
         self._for_each(self._updater.write, plans, ready, self._steps(ready, plans))
         # As in Keras, constraints come when all variables have moved: one may look at
         # several of them.
-        constrained = [plan for plan in plans if plan.variable.constraint is not None]
-        self._for_each(lambda plan: constrain(plan.variable), constrained)
+        for plan in plans:
+            constrain(plan.variable)
         averaged = [plan for plan in plans if plan.average is not None]
         self._for_each(self._average, averaged)
 
