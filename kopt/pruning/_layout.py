@@ -41,10 +41,14 @@ class Layout(NamedTuple):
         """The kernel as `(positions, inputs, outputs)`."""
         return ops.reshape(ops.transpose(kernel, self.axes), self.matrices)
 
-    def from_matrices(self, matrices: Tensor) -> Tensor:
-        """The inverse of `to_matrices`."""
-        moved = ops.reshape(matrices, [self.shape[axis] for axis in self.axes])
-        return ops.transpose(moved, np.argsort(self.axes).tolist())
+    def mask_from_matrices(self, matrices: Tensor) -> Tensor:
+        """The inverse of `to_matrices`, for a boolean mask."""
+        mask = ops.reshape(matrices, [self.shape[axis] for axis in self.axes])
+        if list(self.axes) == sorted(self.axes):
+            return mask
+        # As floats: TensorFlow logs an error when it transposes anything else on a CPU.
+        moved = ops.transpose(ops.cast(mask, "float32"), np.argsort(self.axes).tolist())
+        return ops.cast(moved, "bool")
 
 
 def kernel_layout(layer: keras.Layer, shape: Sequence[int]) -> Layout:

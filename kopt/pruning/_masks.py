@@ -76,6 +76,6 @@ def drop_m_of_n(matrices: Tensor, zeros: int, group: int) -> Tensor:
     place = ops.arange(group)
     comes_first = ops.expand_dims(place, 0) < ops.expand_dims(place, 1)
     is_ahead = (other > mine) | ((other == mine) & comes_first)
-    rank = ops.sum(ops.cast(is_ahead, "int32"), axis=-1)
-    kept = ops.reshape(rank < group - zeros, (positions, outputs, -1))
-    return ops.transpose(kept[:, :, :inputs], (0, 2, 1))
+    rank = ops.sum(ops.cast(is_ahead, "float32"), axis=-1)
+    rank = ops.reshape(rank, (positions, outputs, -1))[:, :, :inputs]
+    return ops.transpose(rank, (0, 2, 1)) < group - zeros

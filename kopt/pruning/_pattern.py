@@ -100,12 +100,12 @@ class Pattern:
         kept = ops.reshape(kept, shape)
         if self.block_size == (1, 1):
             return kept
-        return layout.from_matrices(_masks.spread_blocks(kept, self.block_size))
+        return layout.mask_from_matrices(_masks.spread_blocks(kept, self.block_size))
 
     def _m_of_n(self, kernel: Tensor, layout: Layout) -> Tensor:
         matrices = layout.to_matrices(_masks.magnitude(kernel))
         zeros, group = self.sparsity_m_by_n or (0, 1)
-        return layout.from_matrices(_masks.drop_m_of_n(matrices, zeros, group))
+        return layout.mask_from_matrices(_masks.drop_m_of_n(matrices, zeros, group))
 
 
 def _checked_pair(name: str, value: Any) -> tuple[int, int]:

@@ -1,0 +1,61 @@
+import keras
+import numpy as np
+import pytest
+
+from kopt.pruning import sparsity_report
+from tests.pruning.nets import layers, mlp, pruned_mlp
+
+
+def small():
+    model = keras.Sequential(
+        [keras.Input((3,)), layers.Dense(2, name="in"), layers.Dense(4, name="out")],
+        name="net",
+    )
+    first = np.array([[1.0, 0.0], [0.0, -0.0], [2.0, 3.0]])
+    model.set_weights([first, np.zeros(2), np.ones((2, 4)), np.ones(4)])
+    return model
+
+
+def test_counts_zeros_weight_by_weight():
+    first, second = sparsity_report(small()).weights
+    assert (first.path, first.shape, first.size, first.zeros) == (
+        "net/in/kernel",
+        (3, 2),
+        6,
+        3,
+    )
+    assert first.sparsity == 0.5
+    assert second.zeros == 0
+
+
+def test_counts_kernels_together_and_all_weights_together():
+    report = sparsity_report(small())
+    assert (report.size, report.zeros) == (14, 3)
+    assert report.sparsity == pytest.approx(3 / 14)
+    assert (report.total_size, report.total_zeros) == (20, 5)
+    assert report.total_sparsity == 0.25
+
+
+def test_says_which_weights_a_mask_holds():
+    assert not any(weight.pruned for weight in sparsity_report(mlp()).weights)
+    assert all(weight.pruned for weight in sparsity_report(pruned_mlp()).weights)
+
+
+def test_prints_as_a_table():
+    assert str(sparsity_report(small())).splitlines() == [
+        "weight                  shape  size  zeros  sparsity",
+        "net/in/kernel             3x2     6      3    50.0 %",
+        "net/out/kernel            2x4     8      0     0.0 %",
+        "kernels and embeddings           14      3    21.4 %",
+        "all weights                      20      5    25.0 %",
+    ]
+
+
+def test_a_model_without_kernels_has_no_sparsity():
+    model = keras.Sequential([keras.Input((3,)), layers.BatchNormalization()])
+    assert sparsity_report(model).sparsity == 0.0
+
+
+def test_a_model_that_is_not_built_is_refused():
+    with pytest.raises(ValueError, match="Build it first"):
+        sparsity_report(keras.Sequential([layers.Dense(2)]))
