@@ -22,3 +22,15 @@ def fresh_keras_state():
     keras.config.set_dtype_policy("float32")
     yield
     keras.utils.clear_session(free_memory=False)
+
+
+@pytest.fixture(scope="session")
+def two_replicas():
+    """A strategy over two logical processors.
+
+    One for the whole session, and without collective operations: their keys start
+    anew with each strategy and clash within a process.
+    """
+    return tf.distribute.MirroredStrategy(
+        ["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice()
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import keras
 import tensorflow as tf
 from keras import ops
 
@@ -73,8 +74,15 @@ class Engine:
         # where they have met, and sends all of them down the same branch.
         def choose(strategy: tf.distribute.Strategy, gradients: Any) -> None:
             def send(branch: Callable[[list[Any]], None]) -> Callable[[], None]:
+                def on_replica(gradients: list[Any]) -> None:
+                    # A thread of its own: it does not know yet who is calling.
+                    with keras.name_scope(self._optimizer.name, caller=self._optimizer):
+                        branch(gradients)
+
                 def run() -> None:
-                    strategy.extended.call_for_each_replica(branch, args=(gradients,))
+                    strategy.extended.call_for_each_replica(
+                        on_replica, args=(gradients,)
+                    )
 
                 return run
 

@@ -249,40 +249,28 @@ def test_three_small_batches_accumulated_are_one_large_batch(name):
 
 @each_optimizer
 @pytest.mark.parametrize("accumulation", [None, 2])
-def test_two_replicas_give_the_same_as_one(name, accumulation):
+def test_two_replicas_give_the_same_as_one(name, accumulation, two_replicas):
     options = {
         "learning_rate": 0.01,
         "global_clipnorm": 0.5,
         "use_ema": True,
         "gradient_accumulation_steps": accumulation,
     }
-    single = replicated_weights(make(name, **options), 1)
-    double = replicated_weights(None, 2, lambda: make(name, **options))
-    for one, two in zip(single, double, strict=True):
-        np.testing.assert_allclose(two, one, rtol=0, atol=2e-6)
-
-
-def replicated_weights(optimizer, replicas, factory=None):
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    assert len(devices) >= 2, "tests/conftest.py makes two logical processors"
-    strategy = (
-        tf.distribute.MirroredStrategy(devices[:2])
-        if replicas == 2
-        else tf.distribute.get_strategy()
-    )
-    with strategy.scope():
-        keras.utils.set_random_seed(1)
-        # No batch statistics: each replica would have its own.
-        model = keras.Sequential(
-            [
-                keras.Input((6,)),
+    results = []
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
+        with strategy.scope():
+            keras.utils.set_random_seed(1)
+            # No batch statistics: each replica would have its own.
+            layers = [
                 keras.layers.Dense(8, activation="tanh"),
                 keras.layers.Dense(3, kernel_constraint="max_norm"),
             ]
-        )
-        compile_small(optimizer or factory(), model)
-    fit(model, 2)
-    return [weight.numpy() for weight in model.weights]
+            model = keras.Sequential([keras.Input((6,)), *layers])
+            compile_small(make(name, **options), model)
+        fit(model, 2)
+        results.append(model.get_weights())
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(two, one, rtol=0, atol=2e-6)
 
 
 @each_optimizer

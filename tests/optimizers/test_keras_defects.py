@@ -163,17 +163,15 @@ def test_the_constraint_waits_for_the_accumulated_update(library):
 
 
 @BOTH
-def test_gradients_are_clipped_after_the_sum_over_replicas(library):
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    strategy = tf.distribute.MirroredStrategy(devices[:2])
-    with strategy.scope():
+def test_gradients_are_clipped_after_the_sum_over_replicas(library, two_replicas):
+    with two_replicas.scope():
         weight = keras.Variable([0.0], trainable=True)
         optimizer = library.SGD(1.0, clipnorm=1.0)
         optimizer.build([weight])
 
     @tf.function
     def step():
-        strategy.run(lambda: optimizer.apply([tf.constant([5.0])], [weight]))
+        two_replicas.run(lambda: optimizer.apply([tf.constant([5.0])], [weight]))
 
     step()
     length = abs(float(weight.value.values[0].numpy()[0]))

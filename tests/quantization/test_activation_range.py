@@ -109,8 +109,8 @@ def test_config_makes_the_same_range_again():
         assert (again.bits, again.rate, again.fixed) == (one.bits, one.rate, one.fixed)
 
 
-def test_replicas_with_different_batches_agree_on_the_average(calibrated):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_replicas_with_different_batches_agree_on_the_average(calibrated, two_replicas):
+    strategy = two_replicas
     with strategy.scope():
         one = ActivationRange(rate=1.0)
         one.set_range(-1.0, 1.0)

@@ -230,15 +230,12 @@ class TestQuantized:
         with kopt.quantization.snapped(mlp):
             assert (kernel.numpy()[mask == 0] == 0).all()
 
-    def test_replicas_train_as_one(self, mlp, rows):
+    def test_replicas_train_as_one(self, mlp, rows, two_replicas):
         import tensorflow as tf
 
         weights = mlp.get_weights()
         losses = []
-        for strategy in (
-            tf.distribute.get_strategy(),
-            tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
-        ):
+        for strategy in (tf.distribute.get_strategy(), two_replicas):
             with strategy.scope():
                 model = keras.Sequential(
                     [
