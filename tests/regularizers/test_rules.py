@@ -103,13 +103,25 @@ def wrapped():
     )
 
 
+def hiding():
+    """A sequential model with layers that its configuration does not mention."""
+    return keras.Sequential(
+        [
+            keras.Input(STEPS),
+            Block(name="block"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, name="head"),
+        ]
+    )
+
+
 def subclassed():
     model = Subclassed()
     model(INPUTS)
     return model
 
 
-@pytest.fixture(params=[sequential, functional, nested, wrapped, subclassed])
+@pytest.fixture(params=[sequential, functional, nested, wrapped, hiding, subclassed])
 def model(request):
     return request.param()
 
@@ -187,10 +199,11 @@ def test_a_saved_model_stays_what_it_was(model, tmp_path):
         assert not getattr(one, "compiled", False)
 
 
-def test_a_model_whose_configuration_keeps_all_keeps_its_class():
-    model = sequential()
+@pytest.mark.parametrize("model", [sequential, nested, wrapped], indirect=True)
+def test_a_model_whose_configuration_keeps_all_keeps_its_class(model):
+    kind = type(model)
     apply(model, {keras.Model: "l2"})
-    assert type(model) is keras.Sequential
+    assert type(model) is kind
 
 
 def test_layers_share_an_object(model):
