@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from kopt.pruning import _keras
@@ -59,7 +60,7 @@ class MaskConstraint(keras.constraints.Constraint):
         return weights if self.inner is None else self.inner(weights)
 
 
-class MaskGroup:
+class MaskGroup(tf.Module):
     """Weights that are pruned as one: they count steps and share a budget together.
 
     Args:
@@ -72,7 +73,10 @@ class MaskGroup:
     def __init__(
         self, members: Sequence[MaskConstraint], schedule: Schedule, pattern: Pattern
     ) -> None:
+        super().__init__(name="mask_group")
         self.members = list(members)
+        # For TensorFlow's checkpoints, which do not look into constraints.
+        self.masks = [member.mask for member in members]
         self.schedule = schedule
         self.pattern = pattern
         # The training step that comes next, from 1.

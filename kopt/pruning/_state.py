@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kopt.pruning._group import MaskConstraint, MaskGroup
 from kopt.pruning._keras import KerasSaveable
@@ -15,14 +16,16 @@ from kopt.pruning._pattern import Pattern
 from kopt.pruning._weights import layers_of_weights
 
 
-class PruningState(KerasSaveable):
+class PruningState(KerasSaveable, tf.Module):
     """The mask groups of one model.
 
     Keras saves and loads it as a part of the model, under a name of its own, so that
-    the model's own weights are stored as if it were not pruned.
+    the model's own weights are stored as if it were not pruned. As a `tf.Module` it
+    is in TensorFlow's checkpoints as well.
     """
 
     def __init__(self) -> None:
+        super().__init__(name="pruning")
         self.groups: list[MaskGroup] = []
 
     @property

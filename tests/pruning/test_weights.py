@@ -163,7 +163,9 @@ def test_a_policy_may_refuse_a_model():
 
 
 def test_a_name_that_fits_no_layer_is_refused_with_those_that_there_are():
-    with pytest.raises(ValueError, match=r"'dens', which fits none of: .*dense, dense_1"):
+    with pytest.raises(
+        ValueError, match=r"'dens', which fits none of: .*dense, dense_1"
+    ):
         prunable_weights(mlp(), ["dens"], None)
 
 

@@ -1,0 +1,116 @@
+"""Canaries: the private names of Keras still mean what pruning takes them to mean."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kopt.pruning import _keras
+from kopt.pruning._keras import KerasSaveable
+from tests.pruning.nets import layers, mlp
+
+
+class Spy(keras.constraints.Constraint):
+    """Notes what is seen from inside an optimizer's call."""
+
+    def __init__(self, look):
+        self.look, self.seen = look, []
+
+    def __call__(self, w):
+        self.seen.append(self.look())
+        return w
+
+
+def apply_once(optimizer, variable):
+    optimizer.apply([tf.ones_like(variable)], [variable])
+
+
+def test_a_constraint_knows_the_optimizer_that_calls_it():
+    variable = keras.Variable([1.0])
+    variable.constraint = Spy(_keras.running_update)
+    optimizer = keras.optimizers.SGD()
+    apply_once(optimizer, variable)
+    apply_once(optimizer, variable)
+    first, second = variable.constraint.seen
+    assert first.optimizer is optimizer
+    assert first.call is not second.call
+
+
+def test_of_wrapped_optimizers_the_innermost_is_the_one_that_moves():
+    variable = keras.Variable([1.0])
+    variable.constraint = Spy(_keras.running_update)
+    inner = keras.optimizers.SGD()
+    apply_once(keras.optimizers.LossScaleOptimizer(inner), variable)
+    assert variable.constraint.seen[0].optimizer is inner
+
+
+def test_no_optimizer_is_running_outside_of_its_call():
+    assert _keras.running_update() is None
+    with keras.name_scope("scope", caller=mlp()):
+        assert _keras.running_update() is None
+
+
+def test_variables_move_at_the_last_of_the_accumulated_batches():
+    variable = keras.Variable([1.0])
+    optimizer = keras.optimizers.SGD(gradient_accumulation_steps=3)
+    variable.constraint = Spy(lambda: bool(_keras.moves_variables(optimizer)))
+    values = []
+    for _ in range(6):
+        apply_once(optimizer, variable)
+        values.append(float(variable[0]))
+    moved = np.diff([1.0, *values]) != 0
+    assert variable.constraint.seen == moved.tolist()
+    assert moved.tolist() == [False, False, True] * 2
+
+
+def test_variables_move_at_every_batch_without_accumulation():
+    assert _keras.moves_variables(keras.optimizers.SGD()) is True
+
+
+def test_the_moving_average_of_a_variable_is_the_optimizers():
+    variables = [keras.Variable([1.0]), keras.Variable([5.0])]
+    optimizer = keras.optimizers.SGD(0.0, use_ema=True)
+    optimizer.apply([tf.ones_like(v) for v in variables], variables)
+    average = _keras.moving_average(optimizer, variables[1])
+    assert float(average[0]) == 5.0
+    optimizer.finalize_variable_values(variables)
+    average.assign([7.0])
+    optimizer.finalize_variable_values(variables)
+    assert float(variables[1][0]) == 7.0
+
+
+def test_there_is_no_moving_average_without_use_ema():
+    optimizer = keras.optimizers.SGD()
+    assert _keras.moving_average(optimizer, keras.Variable([1.0])) is None
+
+
+def test_nested_layers_come_after_what_holds_them():
+    attention, inputs = layers.MultiHeadAttention(1, 2), keras.Input((4, 2))
+    inner = keras.Sequential([layers.LSTM(2)])
+    model = keras.Model(inputs, inner(attention(inputs, inputs)))
+    found = _keras.nested_layers(model)
+    for layer in (attention._query_dense, inner.layers[0].cell):
+        assert layer in found
+    assert found.index(inner) < found.index(inner.layers[0])
+    assert found.index(attention) < found.index(attention._query_dense)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+def test_an_attribute_that_is_saveable_is_saved_with_its_model(name, tmp_path):
+    class State(KerasSaveable):
+        saved = 0
+
+        def _obj_type(self):
+            return "Loss"
+
+        def save_own_variables(self, store):
+            self.saved += 1
+            store["value"] = np.ones(1)
+
+    model = mlp()
+    model.state = State()
+    if name.endswith(".keras"):
+        model.save(tmp_path / name)
+    else:
+        model.save_weights(tmp_path / name)
+    assert model.state.saved == 1
