@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kopt import _checks
 from kopt.export import _samples, _trace
@@ -92,9 +93,15 @@ def make_plan(
     if own is None and given is not None:
         comparison = _samples.spread(given, _samples.FOR_COMPARISON)
         source = "representative samples"
+    signature = fixed_shapes(signature, comparison).with_batch(settings.batch_size)
+    if settings.trained_ranges:
+        # Ranges that were never set refuse a call, but not a trace with constants.
+        signature.raw_call(
+            [tf.zeros(s.shape, s.dtype) for s in signature.inputs.values()]
+        )
     return Plan(
         model,
-        fixed_shapes(signature, comparison).with_batch(settings.batch_size),
+        signature,
         settings,
         given if settings.quantization in _INTEGER_MODES else None,
         comparison,

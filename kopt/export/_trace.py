@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from kopt.export._signature import Signature
 
 _HALF = ("float16", "bfloat16")
+
+# TensorFlow writes a graph as one message of at most 2 GB.
+_LARGEST_GRAPH = 1_500_000_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def write_saved_model(signature: Signature, folder: Path) -> Graph:
         return signature.named(outputs)
 
     named = archive.add_endpoint("serving_default", by_name, specs)
-    function = named.get_concrete_function()
+    graph = _described(named.get_concrete_function())
     order = list(signature.named(structure[0]))
     # What a SavedModel can return: a tensor, or a flat list or dict of tensors.
     flat = all(len(path) < 2 for path, _ in keras.tree.flatten_with_path(structure[0]))
@@ -56,11 +60,41 @@ def write_saved_model(signature: Signature, folder: Path) -> Graph:
     arguments, by_keyword = signature.pack(specs)
     archive.add_endpoint("serve", serve, [*arguments, *by_keyword.values()])
     archive.write_out(str(folder), verbose=False)
-    graph = function.graph.as_graph_def()
+    return graph
+
+
+def write_for_converter(signature: Signature, folder: Path) -> Graph:
+    """Write a SavedModel whose weights are constants, which only a converter reads.
+
+    Saving and restoring hundreds of variables is most of the time that a conversion
+    takes, so that they are left out where they fit into one graph.
+    """
+    variables = signature.model.variables
+    arrays = [keras.ops.convert_to_numpy(variable.value) for variable in variables]
+    if sum(array.nbytes for array in arrays) > _LARGEST_GRAPH:
+        return write_saved_model(signature, folder)
+
+    def by_name(*tensors: Any) -> dict[str, Any]:
+        constants = [tf.constant(array) for array in arrays]
+        state = list(zip(variables, constants, strict=True))
+        with keras.StatelessScope(state_mapping=state):
+            return signature.call(tensors)
+
+    specs = list(signature.inputs.values())
+    function = tf.function(by_name, input_signature=specs, autograph=False)
+    concrete = function.get_concrete_function()
+    module = tf.Module()
+    # Whatever reads a weight past Keras finds the variable itself.
+    module.variables_in_use = list(concrete.variables)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": concrete})
+    return _described(concrete)
+
+
+def _described(function: Any) -> Graph:
+    graph, outputs = function.graph.as_graph_def(), function.structured_outputs
     bodies = [graph.node, *(inner.node_def for inner in graph.library.function)]
     operations = frozenset(node.op for body in bodies for node in body)
-    outputs = function.structured_outputs
-    return Graph(operations, {name: outputs[name].dtype.name for name in order})
+    return Graph(operations, {name: y.dtype.name for name, y in outputs.items()})
 
 
 @contextlib.contextmanager

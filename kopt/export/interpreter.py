@@ -142,9 +142,9 @@ class Interpreter:
             self._runtime.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise ConversionError(
-                f"The runtime cannot set up {self.path.name}: {error}. Its kernels do "
-                "not have every combination of options: leave out `sparse`, or use "
-                "another `quantization`."
+                f"The runtime cannot set the file up: {str(error).rstrip('.')}. Its "
+                "kernels do not have every combination of options: leave out `sparse`, "
+                "or use another `quantization`."
             ) from error
         self._ready = True
 

@@ -113,7 +113,7 @@ def _converted(plan: Plan, isolate: bool | None) -> tuple[bytes, bool]:
     with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
         folder = Path(scratch) / "saved_model"
         with plan.model_for_trace():
-            graph = _trace.write_saved_model(plan.signature, folder)
+            graph = _trace.write_for_converter(plan.signature, folder)
         if isolate is None:
             isolate = is_risky(graph.operations, plan.settings)
         content = convert(folder, plan.settings, plan.calibration, isolate=isolate)

@@ -187,6 +187,12 @@ def test_a_quantization_aware_model_goes_to_int8_alone(tiny, images, path):
         kopt.export.tflite(model, path, "float16")
 
 
+def test_ranges_that_were_never_set_are_refused(tiny, path):
+    model = kopt.quantization.quantize_model(tiny)
+    with pytest.raises(RuntimeError, match="has not been calibrated"):
+        kopt.export.tflite(model, path, verify=False)
+
+
 def test_integers_need_data_and_the_error_says_what_to_do(tiny, path):
     with pytest.raises(ValueError, match="Pass `representative_data`") as caught:
         kopt.export.tflite(tiny, path, "int8")

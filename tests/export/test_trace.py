@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kopt.export import _trace
 from kopt.export._signature import signature_of
@@ -10,6 +11,38 @@ def test_a_trace_names_operations_and_outputs(tiny, tmp_path):
     graph = _trace.write_saved_model(signature_of(tiny).with_batch(1), tmp_path)
     assert {"Conv2D", "MatMul", "Relu"} <= graph.operations
     assert graph.outputs == {"scores": "float32"}
+
+
+def test_constants_take_the_place_of_weights(tiny, images, tmp_path):
+    graph = _trace.write_for_converter(signature_of(tiny).with_batch(40), tmp_path)
+    assert "ReadVariableOp" not in graph.operations
+    assert graph.outputs == {"scores": "float32"}
+    loaded = tf.saved_model.load(tmp_path)
+    found = loaded.signatures["serving_default"](input=tf.constant(images))
+    np.testing.assert_allclose(found["scores"], tiny(images), rtol=1e-5, atol=1e-6)
+    assert not loaded.variables_in_use
+
+
+def test_weights_too_large_for_a_graph_stay_variables(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(_trace, "_LARGEST_GRAPH", 100)
+    graph = _trace.write_for_converter(signature_of(tiny).with_batch(1), tmp_path)
+    assert "ReadVariableOp" in graph.operations
+
+
+def test_a_weight_that_is_read_past_keras_is_not_lost(tmp_path):
+    class Raw(keras.layers.Layer):
+        def build(self, input_shape):
+            self.scale = self.add_weight(shape=(3,), initializer="ones")
+            self.raw = tf.Variable([1.0, 2.0, 3.0])
+
+        def call(self, inputs):
+            return inputs * self.scale * self.raw
+
+    model = keras.Sequential([keras.Input((3,)), Raw()])
+    _trace.write_for_converter(signature_of(model).with_batch(1), tmp_path)
+    loaded = tf.saved_model.load(tmp_path)
+    (found,) = loaded.signatures["serving_default"](input=tf.ones((1, 3))).values()
+    np.testing.assert_array_equal(found, [[1.0, 2.0, 3.0]])
 
 
 def test_the_trace_of_a_loop_shows_the_loop(tmp_path):
