@@ -158,7 +158,7 @@ class TestQuantized:
         [
             {},
             pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
-            {"run_eagerly": True},
+            pytest.param({"run_eagerly": True}, marks=pytest.mark.slow),
         ],
         ids=str,
     )
@@ -230,6 +230,7 @@ class TestQuantized:
         with kopt.quantization.snapped(mlp):
             assert (kernel.numpy()[mask == 0] == 0).all()
 
+    @pytest.mark.slow
     def test_replicas_train_as_one(self, mlp, rows, two_replicas):
         import tensorflow as tf
 
@@ -265,7 +266,7 @@ class TestStructures:
         first = rows @ kernel
         low = min(first.min(), (first @ kernel).min())
         assert float(output.low.numpy()) == pytest.approx(low, rel=0.05)
-        assert np.isfinite(model.predict(rows, verbose=0)).all()
+        assert np.isfinite(model(rows).numpy()).all()
 
     def test_models_inside_of_models(self, cnn, images, targets):
         inputs = keras.Input((8, 8, 3))
@@ -316,9 +317,9 @@ class TestStructures:
                 layers.Dense(3),
             ]
         )
-        exact = model.predict(rows, verbose=0)
+        exact = model(rows).numpy()
         quantize_model(model, calibration_data=rows)
-        rounded = model.predict(rows, verbose=0)
+        rounded = model(rows).numpy()
         np.testing.assert_allclose(rounded, exact, atol=0.05 * np.ptp(exact))
         assert type(model.layers[0].layer).__name__ == "QuantizedDense"
         assert (model(rows, training=True) != model(rows, training=True)).numpy().any()
@@ -340,7 +341,7 @@ class TestStructures:
         model = keras.Model({"a": a, "b": b}, layers.Dense(2)(joined))
         data = {"a": random.normal(size=(9, 6)), "b": random.normal(size=(9, 4))}
         quantize_model(model, calibration_data=data)
-        assert np.isfinite(model.predict(data, verbose=0)).all()
+        assert np.isfinite(model(data).numpy()).all()
 
     def test_a_layer_without_a_rule_stays_float_between_quantized_ones(self, images):
         model = keras.Sequential(

@@ -84,7 +84,7 @@ def test_a_part_that_was_quantized_alone_is_told_from_the_rest(mlp, rows):
 
 def test_a_report_leaves_the_model_as_it_was(cnn, images):
     quantize_model(cnn, calibration_data=images)
-    before = cnn.predict(images, verbose=0)
+    before = cnn(images)
     quantization_report(cnn)
     np.testing.assert_array_equal(cnn(images), before)
 

@@ -97,7 +97,7 @@ def quantized(request, cnn, images):
 
 
 def predictions(model, images):
-    return keras.tree.flatten(model.predict(images, verbose=0))
+    return keras.tree.flatten(model(images, training=False))
 
 
 def assert_equal(model, other, images):
@@ -172,6 +172,7 @@ def test_training_goes_on_from_a_file_as_if_it_had_not_stopped(cnn, images, tmp_
         np.testing.assert_array_equal(one.numpy(), two.numpy(), err_msg=one.path)
 
 
+@pytest.mark.slow
 def test_the_optimizer_of_a_subclassed_model_is_saved_once(images, tmp_path):
     model = Net()
     model(images)
@@ -204,6 +205,7 @@ def test_another_process_loads_it_after_import_kopt(kind, cnn, images, tmp_path)
     np.testing.assert_array_equal(outputs, model.predict(images, verbose=0))
 
 
+@pytest.mark.slow
 def test_a_saved_model_computes_the_same(cnn, images, tmp_path):
     import tensorflow as tf
 

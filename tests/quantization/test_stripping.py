@@ -22,9 +22,9 @@ def test_a_stripped_model_is_the_float_model_to_the_bit(cnn, images, tmp_path):
 
 
 def test_a_stripped_model_can_be_quantized_again_to_the_same(cnn, images):
-    once = quantize_model(cnn, calibration_data=images).predict(images, verbose=0)
+    once = quantize_model(cnn, calibration_data=images)(images)
     strip_quantization(cnn)
-    again = quantize_model(cnn, calibration_data=images).predict(images, verbose=0)
+    again = quantize_model(cnn, calibration_data=images)(images)
     np.testing.assert_array_equal(again, once)
 
 
