@@ -56,8 +56,8 @@ class QuantizedLayer:
 def attach(layer: keras.Layer, quantizer: LayerQuantizer) -> keras.Layer:
     """Quantize a layer in place."""
     float_class: Any = type(layer)
-    add_sublayer(layer, "quantizer", quantizer)
     layer.__class__ = _quantized_class(float_class)
+    add_sublayer(layer, "quantizer", quantizer)
     return layer
 
 

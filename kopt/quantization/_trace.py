@@ -82,7 +82,7 @@ class Trace:
 
     def finish(self, results: Any) -> None:
         """Take note of what the model returns."""
-        outputs = keras.tree.flatten(results)
+        outputs = [leaf for leaf in keras.tree.flatten(results) if tf.is_tensor(leaf)]
         self._tensors += outputs
         self.outputs = {id(leaf) for leaf in outputs}
         self.escaping = self.outputs | {
@@ -145,9 +145,7 @@ def _signature(model: keras.Model, batch: Any) -> Any:
             lambda one: tf.TensorSpec(one.shape, one.dtype), inputs
         )
     shape = (model.get_build_config() or {}).get("input_shape")
-    if shape is None or not all(
-        size is None or isinstance(size, int) for size in shape
-    ):
+    if not _is_shape(shape):
         raise ValueError(
             f"The shape of the inputs of {model.name!r} is not known. Pass "
             "`calibration_data`, from which it can be read."

@@ -47,9 +47,11 @@ def quantize_model(
 
     Sequential, functional, nested and subclassed models work, shared layers too. A
     layer without a rule stays float and is named by `quantization_report(model)`.
-    Operations that a subclassed model does outside of any layer (`x + y`) stay float
-    and their results get a range where a quantized layer takes them in. To keep the
-    float model as well, clone it first (`keras.models.clone_model`, `set_weights`).
+    Operations outside of any layer (`x + y`) are left alone: their results get a
+    range where a quantized layer takes them in, so a chain of several is not all
+    integer in the end; layers such as `Add` are. What a `tf.function` of your own
+    inside the model was traced with before is not quantized: quantize first. To keep
+    the float model as well, clone it (`keras.models.clone_model`, `set_weights`).
 
     Args:
         model: A built Keras model computing in float32; it is changed in place.
@@ -89,17 +91,17 @@ def quantize_model(
     plans = plan(model, trace(model, batch))
     if not any(layer_plan.weights for layer_plan in plans):
         raise ValueError(_nothing_to_quantize(model, plans))
-    for layer_plan in plans:
-        if layer_plan.changes_layer:
-            attach(layer_plan.layer, _quantizer(layer_plan, config))
-    keep_in_config(model)
-    forget_compiled_functions(model)
-    if batches is not None:
-        try:
+    try:
+        for layer_plan in plans:
+            if layer_plan.changes_layer:
+                attach(layer_plan.layer, _quantizer(layer_plan, config))
+        keep_in_config(model)
+        forget_compiled_functions(model)
+        if batches is not None:
             calibrate_on(model, batches, "minmax")
-        except BaseException:
-            strip_quantization(model)
-            raise
+    except BaseException:
+        strip_quantization(model)
+        raise
     return model
 
 
@@ -122,7 +124,7 @@ def _check_model(model: keras.Model, config: Int8) -> None:
             "`predict` compile the model in any case."
         )
     for layer in leaf_layers(model):
-        if layer.weights and layer.compute_dtype in ("float16", "bfloat16"):
+        if layer.weights and layer.compute_dtype in ("float16", "bfloat16", "float64"):
             raise ValueError(
                 f"Layer {layer.name!r} computes in {layer.compute_dtype}, but "
                 "fake-quantization needs float32. Build the model with the dtype "
