@@ -37,8 +37,8 @@ SPARSITY = 0.75
 class Budget:
     """How long each stage may train, in epochs."""
 
-    train: int = 8
-    search_trials: int = 5
+    train: int = 6
+    search_trials: int = 4
     search: int = 2
     prune: int = 4
     quantize: int = 2
@@ -52,7 +52,7 @@ def main() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     started = time.perf_counter()
     budget = QUICK if arguments.quick else Budget()
-    data = load(arguments.data, train_size=1_000 if arguments.quick else 12_000)
+    data = load(arguments.data, train_size=1_000 if arguments.quick else 10_000)
     print(f"{data.name}: {data.sizes}, {data.classes} classes")
     rows = []
 
@@ -191,6 +191,7 @@ def prune(model: keras.Model, data: Data, epochs: int) -> None:
             end_step=int(0.7 * steps),  # the rest is for the weights that are left
             frequency=10,
         ),
+        scope="global",  # more where it hurts less
     )
     train_with_kopt(model, data, epochs, "pruning", rate=3e-3)
 
