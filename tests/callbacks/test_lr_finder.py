@@ -61,7 +61,7 @@ def fit(model, callbacks=(), epochs=50, **arguments):
 
 
 def sweep(model, finder=None, **arguments):
-    finder = finder or LRFinder(steps=40)
+    finder = finder or LRFinder(steps=20)
     fit(model, [finder], **arguments)
     return finder
 
@@ -136,7 +136,7 @@ def test_everything_is_put_back_bit_for_bit(arguments):
     fit(model, epochs=2)
     before = state(model)
     finder = sweep(model)
-    assert len(finder.losses) > 20
+    assert len(finder.losses) > 10
     assert_same(state(model), before)
 
 
@@ -145,7 +145,7 @@ def test_all_replicas_are_put_back(two_replicas):
         model = linear_model(keras.optimizers.Adam())
     fit(model, epochs=1)
     before = state(model)
-    sweep(model)
+    sweep(model, LRFinder(steps=10))
     assert_same(state(model), before)
 
 
@@ -183,7 +183,7 @@ def test_an_interrupted_sweep_puts_everything_back(raised):
             def train_function(iterator):
                 if self.batches is not None:
                     self.batches += 1
-                    if self.batches == 12:
+                    if self.batches == 7:
                         raise raised
                 return own(iterator)
 
@@ -223,7 +223,7 @@ def test_restore_puts_everything_back_after_another_callback_failed():
     own, before = model.train_function, state(model)
     finder = LRFinder(steps=40)
     with pytest.raises(RuntimeError, match="from a callback"):
-        fit(model, [finder, FailAt(10)])
+        fit(model, [finder, FailAt(5)])
     finder.restore()
     assert_same(state(model), before)
     assert model.train_function is own
@@ -319,7 +319,7 @@ def test_epochs_are_counted_in_executions():
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_a_sweep_that_could_not_be_finished_warns():
     data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8).filter(lambda x, y: True)
-    with pytest.warns(UserWarning, match="after 10 of 40 learning rates"):
+    with pytest.warns(UserWarning, match="after 10 of 20 learning rates"):
         sweep(linear_model(), x=data, epochs=2)
 
 
