@@ -83,25 +83,20 @@ def make_plan(
     signature = signature_of(model)
     given = own = None
     if representative_data is not None:
-        given = _samples.named_samples(
-            "representative_data", representative_data, signature.inputs
-        )
+        argument = "representative_data"
+        given = _samples.named_samples(argument, representative_data, signature.inputs)
+        signature = signature.with_shapes_of(given)
     if not isinstance(verify, bool):
         own = _samples.named_samples("verify", verify, signature.inputs)
+        signature = signature.with_shapes_of(own)
     _check_data(settings, given)
     comparison, source = own, "samples that were given to compare on"
     if own is None and given is not None:
         comparison = _samples.spread(given, _samples.FOR_COMPARISON)
         source = "representative samples"
-    signature = fixed_shapes(signature, comparison).with_batch(settings.batch_size)
-    if settings.trained_ranges:
-        # Ranges that were never set refuse a call, but not a trace with constants.
-        signature.raw_call(
-            [tf.zeros(s.shape, s.dtype) for s in signature.inputs.values()]
-        )
     return Plan(
         model,
-        signature,
+        _fixed(signature, settings),
         settings,
         given if settings.quantization in _INTEGER_MODES else None,
         comparison,
@@ -117,12 +112,8 @@ def checked_model(model: Any) -> keras.Model:
     return model
 
 
-def fixed_shapes(
-    signature: Signature, samples: Mapping[str, np.ndarray] | None
-) -> Signature:
-    """The signature with every size but the batch fixed, from samples if need be."""
-    if signature.open_inputs and samples is not None:
-        signature = signature.with_shapes_of(samples)
+def _fixed(signature: Signature, settings: Settings) -> Signature:
+    """The signature for the file's batch, after a check that nothing is left open."""
     if signature.open_inputs:
         name = signature.open_inputs[0]
         raise ValueError(
@@ -130,7 +121,11 @@ def fixed_shapes(
             "a TFLite file needs fixed sizes. Give samples of the size that you want: "
             "`representative_data=samples` or `verify=samples`."
         )
-    return signature
+    fixed = signature.with_batch(settings.batch_size)
+    if settings.trained_ranges:
+        # Ranges that were never set refuse a call, but not a trace with constants.
+        fixed.raw_call([tf.zeros(spec.shape, spec.dtype) for spec in fixed.specs])
+    return fixed
 
 
 def _settings(

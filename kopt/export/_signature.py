@@ -36,6 +36,11 @@ class Signature:
     inputs: dict[str, tf.TensorSpec]
     pack: Callable[[Sequence[Any]], tuple[list[Any], dict[str, Any]]]
 
+    @property
+    def specs(self) -> list[tf.TensorSpec]:
+        """The inputs' specifications, in the model's own order."""
+        return list(self.inputs.values())
+
     def raw_call(self, tensors: Sequence[Any]) -> Any:
         """What the model returns, in its own structure, at inference."""
         arguments, named = self.pack(tensors)

@@ -36,7 +36,6 @@ def write_saved_model(signature: Signature, folder: Path) -> Graph:
     The SavedModel has two endpoints on one graph: `serving_default` takes and returns
     named tensors, `serve` has the structure of the model's own call.
     """
-    specs = list(signature.inputs.values())
     archive = keras.export.ExportArchive()
     archive.track(signature.model)
     structure: list[Any] = []
@@ -46,7 +45,7 @@ def write_saved_model(signature: Signature, folder: Path) -> Graph:
         structure[:] = [outputs]
         return signature.named(outputs)
 
-    named = archive.add_endpoint("serving_default", by_name, specs)
+    named = archive.add_endpoint("serving_default", by_name, signature.specs)
     graph = _described(named.get_concrete_function())
     order = list(signature.named(structure[0]))
     # What a SavedModel can return: a tensor, or a flat list or dict of tensors.
@@ -57,7 +56,7 @@ def write_saved_model(signature: Signature, folder: Path) -> Graph:
         ordered = [outputs[name] for name in order]
         return keras.tree.pack_sequence_as(structure[0], ordered) if flat else outputs
 
-    arguments, by_keyword = signature.pack(specs)
+    arguments, by_keyword = signature.pack(signature.specs)
     archive.add_endpoint("serve", serve, [*arguments, *by_keyword.values()])
     archive.write_out(str(folder), verbose=False)
     return graph
@@ -80,9 +79,8 @@ def write_for_converter(signature: Signature, folder: Path) -> Graph:
         with keras.StatelessScope(state_mapping=state):
             return signature.call(tensors)
 
-    specs = list(signature.inputs.values())
-    function = tf.function(by_name, input_signature=specs, autograph=False)
-    concrete = function.get_concrete_function()
+    function = tf.function(by_name, autograph=False)
+    concrete = function.get_concrete_function(*signature.specs)
     module = tf.Module()
     # Whatever reads a weight past Keras finds the variable itself.
     module.variables_in_use = list(concrete.variables)

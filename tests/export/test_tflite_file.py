@@ -157,6 +157,13 @@ def test_sizes_that_are_open_are_taken_from_samples(random, path):
     assert Interpreter(path).inputs[0].shape == (1, 7, 3)
 
 
+def test_samples_of_two_sizes_are_refused(random, path):
+    model = keras.Sequential([keras.Input((None, 3)), keras.layers.Dense(2)])
+    seven, eight = random.normal(size=(5, 7, 3)), random.normal(size=(5, 8, 3))
+    with pytest.raises(ValueError, match=r"`verify` .*\(samples, 7, 3\)"):
+        kopt.export.tflite(model, path, "int8", seven, verify=eight)
+
+
 def test_sizes_that_stay_open_are_refused(path):
     model = keras.Sequential([keras.Input((None, 3)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="needs fixed sizes"):
