@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from kopt import _checks
 
@@ -75,8 +76,12 @@ class KerasDoor(keras.optimizers.Optimizer):
                 self.take_step(
                     gradients, [self._get_variable_index(v) for v in variables]
                 )
-        # Keras's own counter counts batches; `iterations` counts updates.
-        self._iterations.assign_add(1)
+        # After the gradients: a batch that turns out to be missing, when data of
+        # unknown length end, must not count.
+        given = tf.nest.flatten(list(grads), expand_composites=True)
+        with tf.control_dependencies([g for g in given if g is not None]):
+            # Keras's own counter counts batches; `iterations` counts updates.
+            self._iterations.assign_add(1)
 
     def initial_rate(self) -> float | None:
         """The rate that was given, or the highest of the schedule, where it tells."""

@@ -4,6 +4,7 @@ Each test first shows Keras failing, so that it tells us when Keras mends the de
 """
 
 import inspect
+import warnings
 
 import keras
 import numpy as np
@@ -224,6 +225,21 @@ def test_a_state_that_does_not_fit_is_an_error(library):
         return
     with pytest.raises(ValueError, match=r"momentum\.1 is missing.*Nothing was loaded"):
         large.load_own_variables(store)
+
+
+@BOTH
+def test_only_batches_that_exist_are_counted(library):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(library.Adam(), "mse", jit_compile=False)
+    batches = [(np.ones((4, 2), "float32"), np.ones((4, 1), "float32"))] * 5
+    data = tf.data.Dataset.from_tensor_slices(
+        tuple(np.stack(part) for part in zip(*batches, strict=True))
+    ).filter(lambda x, y: True)  # of unknown length from here on
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras says that the data ended
+        model.fit(data, epochs=3, verbose=0)
+    right = int(model.optimizer.iterations) == 15
+    assert right is not is_keras(library)
 
 
 @BOTH
