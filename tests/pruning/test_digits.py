@@ -29,13 +29,13 @@ def network():
         [
             keras.Input((8, 8, 1)),
             layers.Conv2D(16, 3, padding="same", activation="relu"),
-            layers.Conv2D(32, 3, padding="same", use_bias=False),
+            layers.Conv2D(32, 3, padding="same", use_bias=False, name="wide"),
             layers.BatchNormalization(momentum=0.9),
             layers.ReLU(),
             layers.MaxPooling2D(),
-            layers.Conv2D(32, 3, activation="relu"),
+            layers.Conv2D(32, 3, activation="relu", name="deep"),
             layers.Flatten(),
-            layers.Dense(64, activation="relu"),
+            layers.Dense(64, activation="relu", name="hidden"),
             layers.Dense(10, activation="softmax"),
         ]
     )
@@ -74,7 +74,11 @@ def gradual(data):
 
 @pytest.mark.parametrize(
     "pattern",
-    [{}, dict(scope="global"), dict(block_size=(4, 1), layers="conv2d_[12]|dense")],
+    [
+        {},
+        dict(scope="global"),
+        dict(block_size=(4, 1), layers=["wide", "deep", "hidden"]),
+    ],
     ids=["local", "global", "blocks"],
 )
 def test_80_percent_go_and_the_accuracy_stays_within_2_points(
