@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+
+from kopt.quantization._histogram import Histogram
+from kopt.quantization.ranges import enclosing_range, grid
 
 
 class Observer(Protocol):
@@ -52,4 +56,66 @@ class MovingAverage:
         return self.low / self.weight, self.high / self.weight
 
 
-OBSERVERS: dict[str, type] = {"minmax": MinMax, "ema": MovingAverage}
+class Percentile:
+    """All but the most extreme values on either side.
+
+    Args:
+        share: How many of the values lie below the upper end, and above the lower.
+    """
+
+    def __init__(self, share: float = 0.9999) -> None:
+        self.share = share
+        self.histogram = Histogram()
+
+    def observe(self, values: np.ndarray) -> None:
+        self.histogram.add(values)
+
+    def settle(self) -> tuple[float, float]:
+        quantile = self.histogram.quantile
+        return quantile(1.0 - self.share), quantile(self.share)
+
+
+class LeastError:
+    """The range that changes the values least, in the mean of squares.
+
+    A narrower range rounds more finely and cuts off more. Each end in turn is tried
+    at shares of the largest value, until neither moves.
+    """
+
+    SHARES = np.linspace(0.05, 1.0, 96)
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+        self.histogram = Histogram()
+
+    def observe(self, values: np.ndarray) -> None:
+        self.histogram.add(values)
+
+    def settle(self) -> tuple[float, float]:
+        low, high = enclosing_range(self.histogram.low, self.histogram.high)
+        lows, highs = low * self.SHARES, high * self.SHARES
+        before = None
+        while before != (low, high):
+            before = (low, high)
+            high = min(highs, key=lambda end: self._error(low, end))
+            low = min(lows, key=lambda end: self._error(end, high))
+        return float(low), float(high)
+
+    def _error(self, low: float, high: float) -> float:
+        if high - low <= 0.0:
+            return np.inf
+        ends = grid(low, high, self.bits)
+        values = self.histogram.centers
+        rounded = np.clip(
+            np.round(values / ends.scale) * ends.scale, ends.low, ends.high
+        )
+        return float(self.histogram.counts @ (rounded - values) ** 2)
+
+
+# Each takes the number of bits that the range is for.
+OBSERVERS: dict[str, Callable[[int], Observer]] = {
+    "minmax": lambda bits: MinMax(),
+    "ema": lambda bits: MovingAverage(),
+    "percentile": lambda bits: Percentile(),
+    "mse": LeastError,
+}
