@@ -1,7 +1,7 @@
-"""Print what `import kopt` costs over `import keras`, in milliseconds.
+"""Print what `import kopt` costs over `import keras`, in ms of processor time.
 
-A figure to look at, not a test: it depends on the machine and its load. The aim is at
-most 50 ms. Keras loads TensorFlow, which is not counted.
+A figure to look at, not a test: it depends on the machine. The aim is at most 50 ms.
+Keras loads TensorFlow, which is not counted.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ RUNS = 3
 CODE = """
 import time
 import keras, tensorflow
-start = time.perf_counter()
+start = time.process_time()
 import kopt
-print(1000 * (time.perf_counter() - start))
+print(1000 * (time.process_time() - start))
 """
 
 
