@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
-from timing import CONSOLE, interleaved, machine, table
+from _timing import CONSOLE, interleaved, machine, table
 
 import kopt
 

@@ -71,7 +71,7 @@ def test_it_is_a_keras_callback_with_examples(callback):
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(),
     "accumulating": lambda: keras.optimizers.Adam(gradient_accumulation_steps=2),
-    "loss scaling": lambda: keras.optimizers.LossScaleOptimizer("sgd"),
+    "loss scaling": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()),
     "kopt": lambda: kopt.Adam(),
 }
 

@@ -23,6 +23,16 @@ def test_a_model_saved_before_its_first_step_loads_in_silence(tmp_path):
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
+def test_the_variables_of_an_optimizer_are_its_own():
+    model = linear()
+    optimizer = kopt.Adam(use_ema=True, gradient_accumulation_steps=2)
+    optimizer.build(model.trainable_variables)
+    own = {id(variable) for variable in optimizer.variables}
+    assert not own & {id(variable) for variable in model.variables}
+    # Two counters, and four for each of kernel and bias.
+    assert len(optimizer.variables) == 2 + 2 * 4
+
+
 def test_a_tensorflow_checkpoint_holds_the_whole_state(tmp_path):
     model = linear()
     model.compile(kopt.Adam(), "mse")
