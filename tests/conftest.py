@@ -7,6 +7,10 @@ import keras
 import pytest
 import tensorflow as tf
 
+# `tf.keras` is decided at its first use, and TensorFlow Model Optimization, which some
+# tests import, would decide for the older Keras.
+assert tf.keras.Model is keras.Model
+
 # Two logical processors, so that replicas can be tested; must come before any op.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
