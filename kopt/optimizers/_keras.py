@@ -111,14 +111,14 @@ class KerasDoor(keras.optimizers.Optimizer):
     def know(self, variables: Sequence[keras.Variable]) -> None:
         """Note the variables that the optimizer is built on."""
         # Past `__setattr__`, which would make the model's variables the optimizer's.
-        vars(self)["_trainable_variables"] = list(variables)
+        self.__dict__["_trainable_variables"] = list(variables)
         for index, variable in enumerate(variables):
             self._trainable_variables_indices[self._var_key(variable)] = index
 
     def keras_lists(self, averages: list[Any], accumulators: list[Any]) -> None:
         """Lay averages and accumulators where Keras's callbacks look for them."""
-        vars(self)["_model_variables_moving_average"] = averages
-        vars(self)["_accumulated_gradients"] = accumulators
+        self.__dict__["_model_variables_moving_average"] = averages
+        self.__dict__["_accumulated_gradients"] = accumulators
 
     def colocated(self, variable: keras.Variable) -> Any:
         """A scope that puts new variables on the device of `variable`."""
