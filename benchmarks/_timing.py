@@ -32,9 +32,12 @@ def interleaved(
             function()
         calls[name] = max(1, round(sample / seconds_a_call(function, 1)))
     times: dict[str, list[float]] = {name: [] for name in functions}
+    order = list(functions)
     for _ in range(rounds):
-        for name, function in functions.items():
-            times[name].append(seconds_a_call(function, calls[name]))
+        # Threads of one library spin on for a moment: everybody comes after everybody.
+        order = [*order[1:], order[0]]
+        for name in order:
+            times[name].append(seconds_a_call(functions[name], calls[name]))
     return {name: median(values) for name, values in times.items()}
 
 
