@@ -74,5 +74,14 @@ class Lion(Optimizer):
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
         m = state["momentum"]
-        direction = ops.sign(self.beta_1 * m + (1 - self.beta_1) * gradient)
-        return direction, {"momentum": m + (1 - self.beta_2) * (gradient - m)}
+        new = m + (1 - self.beta_2) * (gradient - m)
+        if self.beta_2 == 0:
+            return ops.sign(self.beta_1 * m + (1 - self.beta_1) * gradient), {
+                "momentum": new
+            }
+        # The same direction in terms of the new momentum, m = (new - (1 - beta_2) g) /
+        # beta_2: without a second use of the old one, XLA updates it in place, which
+        # takes half the time.
+        share = self.beta_1 / self.beta_2
+        rest = 1 - self.beta_1 - share * (1 - self.beta_2)
+        return ops.sign(share * new + rest * gradient), {"momentum": new}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-CASES = [{}, {"beta_1": 0.95, "beta_2": 0.98}]
+CASES = [{}, {"beta_1": 0.95, "beta_2": 0.98}, {"beta_2": 0.0}]
 
 
 def update(w, g, state, t, learning_rate, beta_1=0.9, beta_2=0.99):
