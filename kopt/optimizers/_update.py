@@ -80,9 +80,12 @@ def advance(
         direction = step.moves * direction
     new = current - direction
     if decay is not None:
-        new = new - decay_rate(optimizer, decay, step) * decayed(
-            mode, current, direction
-        )
+        # Not `(1 - share) * current`: one less a small share would be rounded, the
+        # same way at every update.
+        share = decay_rate(optimizer, decay, step)
+        if mode == "cautious":
+            share = share * ops.cast(direction * current >= 0, current.dtype)
+        new = new - share * current
     return _stored(optimizer, new, weights, new_state, state, step)
 
 
@@ -94,13 +97,6 @@ def decay_rate(optimizer: Optimizer, decay: Any, step: Step) -> Any:
     if optimizer.weight_decay_mode == "corrected":
         return decay * rate * (rate / optimizer.reference_rate)
     return decay * rate
-
-
-def decayed(mode: str, weights: Any, direction: Any) -> Any:
-    """The weights that decay, with zeros for those that are left alone."""
-    if mode == "cautious":
-        return weights * ops.cast(direction * weights >= 0, weights.dtype)
-    return weights
 
 
 def _stored(
@@ -186,10 +182,10 @@ class Updater:
     def _write_dense(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> None:
-        values = {name: slot.read_value() for name, slot in state.items()}
-        weights, new = advance(
-            self._optimizer, gradient, variable.read_value(), values, step
-        )
+        # Not `read_value`, which adds an operation to each read.
+        values = {name: tf.convert_to_tensor(slot) for name, slot in state.items()}
+        present = tf.convert_to_tensor(variable)
+        weights, new = advance(self._optimizer, gradient, present, values, step)
         variable.assign(weights, read_value=False)
         for name, value in new.items():
             state[name].assign(value, read_value=False)
