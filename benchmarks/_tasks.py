@@ -201,7 +201,7 @@ TASKS = {
             train=20_000 if THERE else 3_000,
             validation=2_000,
             batch=128,
-            epochs=4,
+            epochs=3,
         ),
         Task(
             "text",
@@ -211,7 +211,7 @@ TASKS = {
             train=4_000,
             validation=1_500,
             batch=64,
-            epochs=6,
+            epochs=5,
         ),
         Task(
             "table",
@@ -221,7 +221,7 @@ TASKS = {
             train=16_000,
             validation=4_000,
             batch=128,
-            epochs=10,
+            epochs=6,
         ),
     )
 }

@@ -53,7 +53,8 @@ class FitSchedule(keras.callbacks.Callback):
     Raises:
         ValueError: When training begins: if the target is not found or cannot be moved
             (a Python number that the compiled step has copied, a learning rate with a
-            schedule of its own), if the schedule has fractions and Keras does not know
+            schedule of its own), if the learning rate would decay under
+            `kopt.ScheduleFree`, if the schedule has fractions and Keras does not know
             how many batches an epoch has, or if a target other than the learning rate
             is looked for in a model that is not built.
 
@@ -109,6 +110,10 @@ class FitSchedule(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._variables = _targets.find(self.model, self.target)
         self._curve = self._schedule_of_run()
+        if self.target == "learning_rate":
+            optimizer = _targets.optimizer_of(self.model)
+            if hasattr(optimizer, "check_schedule"):
+                optimizer.check_schedule(self._curve)
         self._block: list[Any] = []
         self._block_start = 0
         self._epoch_start: int | None = None

@@ -86,6 +86,8 @@ class Optimizer(KerasDoor):
     scales_itself = False
     #: Whether `update` applies `step.weight_decay` itself, inside its formula.
     decays_itself = False
+    #: Whether `measure` is asked before `update`.
+    measures = False
     #: Whether `factor` is a part of the formula.
     rescales = False
     #: Whether large variables go through XLA; not worth it for a matrix factorization.
@@ -189,6 +191,16 @@ class Optimizer(KerasDoor):
             states: The variables' states by slot, as they were stored.
         """
         return {}
+
+    def measure(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> dict[str, Any]:
+        """What a formula needs and XLA is slow at; it becomes `step.measured`.
+
+        That is sums over a whole variable and products of matrices. Pure, with the
+        arguments of `update`.
+        """
+        raise NotImplementedError
 
     def update(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step

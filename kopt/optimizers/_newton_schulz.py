@@ -6,12 +6,15 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
 from keras import ops
+
+from kopt.optimizers._transforms import sum_of_squares
 
 #: From this many rows on, half of a symmetric product is cheaper than the whole.
 HALVE_FROM = 512
 
-_STRIPS = 4
+_STRIPS = 3
 
 
 def orthogonalized(
@@ -37,25 +40,30 @@ def orthogonalized(
     # The products are of the size of the shorter side.
     tall = matrix.shape[0] > matrix.shape[1]
     x = ops.transpose(matrix) if tall else matrix
-    x = x / (ops.norm(x) + epsilon)
+    x = x / (ops.sqrt(sum_of_squares(x)) + epsilon)
     x = ops.cast(x, dtype or matrix.dtype)
-    identity = ops.eye(x.shape[0], dtype=x.dtype)
     for _ in range(steps):
-        square = symmetric_product(x)
-        polynomial = a * identity + b * square + c * symmetric_product(square)
-        x = ops.matmul(polynomial, x)
+        # A copy: TensorFlow would fold the transposition into the products, which then
+        # take half as long again.
+        transposed = tf.raw_ops.Snapshot(input=ops.transpose(x))
+        square = symmetric_product(x, transposed)
+        polynomial = b * square + c * symmetric_product(square, square)
+        x = a * x + ops.matmul(polynomial, x)
     x = ops.cast(x, matrix.dtype)
     return ops.transpose(x) if tall else x
 
 
-def symmetric_product(x: Any) -> Any:
-    """`x @ x.T`, of which a large one is computed by half and mirrored."""
-    height = x.shape[0]
-    if height < HALVE_FROM:
-        return ops.matmul(x, ops.transpose(x))
+def symmetric_product(left: Any, right: Any) -> Any:
+    """`left @ right`, known to be symmetric: a large one is half computed, half copied.
+
+    Of each strip of rows only what is not left of the diagonal is computed.
+    """
+    height = left.shape[0]
+    if height < HALVE_FROM or left.dtype == tf.bfloat16:  # whose strips are slow
+        return ops.matmul(left, right)
     bounds = [height * place // _STRIPS for place in range(_STRIPS + 1)]
     strips = [
-        ops.matmul(x[low:high], ops.transpose(x[low:]))
+        ops.matmul(left[low:high], right[:, low:])
         for low, high in itertools.pairwise(bounds)
     ]
     rows = []

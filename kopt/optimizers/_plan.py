@@ -68,6 +68,12 @@ class Plan:
         return math.prod(self.variable.shape)
 
     @property
+    def exact(self) -> bool:
+        """Whether weights and state are kept in the dtype of the arithmetic."""
+        stored = [self.variable, *self.state.values()]
+        return all(variable.dtype == self.dtype for variable in stored)
+
+    @property
     def rounds_at_random(self) -> bool:
         """Whether writing results needs random numbers."""
         stored = [self.variable, *self.state.values()]

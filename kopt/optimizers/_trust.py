@@ -8,6 +8,8 @@ from typing import Any
 
 from keras import ops
 
+from kopt.optimizers._transforms import sum_of_squares
+
 
 def ratio(numerator: Any, denominator: Any) -> Any:
     """`numerator / denominator`, or 1 where one of the two norms is 0."""
@@ -18,7 +20,7 @@ def ratio(numerator: Any, denominator: Any) -> Any:
 
 def length(tensor: Any) -> Any:
     """The Euclidean norm of all numbers of a tensor."""
-    return ops.sqrt(ops.sum(ops.square(tensor)))
+    return ops.sqrt(sum_of_squares(tensor))
 
 
 def checked_patterns(name: str, patterns: Sequence[str] | None) -> list[str] | None:

@@ -3,8 +3,9 @@
 `advance` is the mathematics: pure tensors in and out. Around it, `Updater` chooses by
 size how a variable is written. A small one goes operation by operation. A large one
 goes through TensorFlow's single-pass kernel, where the method names one, or else
-through one small XLA program a shape, so that memory is read and written once. A
-row-sparse gradient in lazy mode updates its rows alone.
+through one small XLA program a shape, so that memory is read and written once; sums
+over the whole variable stay outside of that program. A row-sparse gradient in lazy
+mode updates its rows alone.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Step(NamedTuple):
         weight_decay: The decay of this variable for each unit of learning rate, or
             `None`. The formula sees it only if the method decays itself.
         traits: What the method's `traits` said of the variable.
+        measured: What the method's `measure` returned, if it measures.
         moves: 1, or 0 for a variable whose group is frozen; `None` without a group.
         seed: The number of the update and the position of the variable, two integers,
             or `None` where nothing is random.
@@ -48,6 +50,7 @@ class Step(NamedTuple):
     shared: dict[str, Any]
     weight_decay: Any = None
     traits: Any = None
+    measured: Any = None
     moves: Any = None
     seed: Any = None
 
@@ -55,47 +58,54 @@ class Step(NamedTuple):
 def advance(
     optimizer: Optimizer, gradient: Any, weights: Any, state: dict[str, Any], step: Step
 ) -> tuple[Any, dict[str, Any]]:
-    """One variable's next weights and state; the arithmetic is in `gradient`'s dtype.
+    """One variable's next weights and state, in the dtypes that they are stored in.
 
     Args:
         optimizer: Its formula and its flags.
-        gradient: The clipped gradient, float32 or float64.
+        gradient: The clipped gradient, float32 or float64, the dtype of the arithmetic.
         weights: The weights as stored, of the same shape.
         state: The state as stored, by name.
         step: The scalars of this update.
-
-    Returns:
-        The new weights and the new state, in the dtypes of the old.
     """
     present = {name: ops.cast(value, gradient.dtype) for name, value in state.items()}
     current = ops.cast(weights, gradient.dtype)
     if COMPENSATION in present:
         current = current + present.pop(COMPENSATION)
+    descent, new_state = descend(optimizer, gradient, current, present, step)
+    return _stored(optimizer, current - descent, weights, new_state, state, step)
+
+
+def descend(
+    optimizer: Optimizer, gradient: Any, weights: Any, state: dict[str, Any], step: Step
+) -> tuple[Any, dict[str, Any]]:
+    """What is to be taken off a variable, and its next state; all in one dtype."""
     decay, mode = step.weight_decay, optimizer.weight_decay_mode
     if decay is not None and mode == "l2":
-        gradient, decay = gradient + decay * current, None
+        gradient, decay = gradient + decay * weights, None
     if optimizer.decays_itself and mode != "cautious":
         step, decay = step._replace(weight_decay=decay), None
     else:
         step = step._replace(weight_decay=None)
-    direction, new_state = optimizer.update(gradient, current, present, step)
+    if optimizer.measures and step.measured is None:
+        measured = optimizer.measure(gradient, weights, state, step)
+        step = step._replace(measured=measured)
+    descent, new_state = optimizer.update(gradient, weights, state, step)
     if optimizer.rescales:
-        direction = optimizer.factor(direction, current, step) * direction
+        descent = optimizer.factor(descent, weights, step) * descent
     if optimizer.cautious:
-        direction = _transforms.cautious(direction, gradient)
+        descent = _transforms.cautious(descent, gradient)
     if not optimizer.scales_itself:
-        direction = step.learning_rate * direction
+        descent = step.learning_rate * descent
     elif step.moves is not None:
-        direction = step.moves * direction
-    new = current - direction
+        descent = step.moves * descent
     if decay is not None:
-        # Not `(1 - share) * current`: one less a small share would be rounded, the
+        # Not `(1 - share) * weights`: one less a small share would be rounded, the
         # same way at every update.
         share = decay * step.learning_rate
         if mode == "cautious":
-            share = share * ops.cast(direction * current >= 0, current.dtype)
-        new = new - share * current
-    return _stored(optimizer, new, weights, new_state, state, step)
+            share = share * ops.cast(descent * weights >= 0, weights.dtype)
+        descent = descent + share * weights
+    return descent, new_state
 
 
 def _stored(
@@ -134,35 +144,38 @@ class Updater:
         self._optimizer = optimizer
         # Across replicas each device has a copy of its own to write.
         self._may_compile = replicas == 1
-        self._programs: dict[Any, Callable[..., None]] = {}
+        self._programs: dict[Any, Callable[..., Any]] = {}
 
     def write(self, plan: Plan, gradient: Any, step: Step) -> None:
         """Give a variable and its state their next values."""
         variable = plan.variable.value
         state = {name: slot.value for name, slot in plan.state.items()}
+        given = gradient, variable, state, step
+        write = self._write_exact if plan.exact else self._write_rounded
         if is_sparse(gradient):
-            self._write_rows(gradient, variable, state, step)
+            self._write_rows(plan, *given)
         elif kernel := self._kernel(plan):
-            kernel(gradient, variable, state, step)
-        elif self._may_compile and self._optimizer.fuses and plan.size >= FUSE_FROM:
-            if self._is_rescaled_alone(plan):
-                self._write_in_two(plan, gradient, variable, state, step)
-            else:
-                program = self._program(plan, self._write_dense)
-                program(gradient, variable, state, step)
+            kernel(*given)
+        elif not self._may_compile or plan.size < FUSE_FROM:
+            write(*given)
+        elif self._is_rescaled_alone(plan):
+            self._write_in_two(plan, *given)
+        elif self._is_measured_first(plan):
+            self._write_measured(plan, *given)
+        elif self._optimizer.fuses:
+            self._program(plan, write)(*given)
         else:
-            self._write_dense(gradient, variable, state, step)
+            write(*given)
 
     def _kernel(self, plan: Plan) -> Callable[..., None] | None:
         """The method's own kernel, where nothing but the bare formula is asked for."""
         method = self._optimizer
         plain = (
-            plan.weight_decay is None
+            plan.exact
+            and plan.weight_decay is None
             and not method.cautious
             and (plan.group is None or not method.scales_itself)
             and plan.size >= method.kernel_from
-            and all(slot.dtype == plan.dtype for slot in plan.state.values())
-            and plan.variable.dtype == plan.dtype
         )
         return method.kernel() if plain else None
 
@@ -171,13 +184,33 @@ class Updater:
         method = self._optimizer
         return (
             method.rescales
+            and plan.exact
             and not method.cautious
             and not method.scales_itself
             and (plan.weight_decay is None or method.decays_itself)
             and method.weight_decay_mode not in ("l2", "cautious")
-            and all(slot.dtype == plan.dtype for slot in plan.state.values())
-            and plan.variable.dtype == plan.dtype
         )
+
+    def _is_measured_first(self, plan: Plan) -> bool:
+        """Whether a measure of the bare gradient is all that comes before the rest."""
+        method = self._optimizer
+        return method.measures and plan.exact and method.weight_decay_mode != "l2"
+
+    # XLA sums on one core, and computes once more what it sums: what is summed over a
+    # whole variable is left to TensorFlow, before the formula or after it. So are
+    # products of bfloat16 matrices, which take XLA twice as long.
+
+    def _write_measured(
+        self,
+        plan: Plan,
+        gradient: Any,
+        variable: Any,
+        state: dict[str, Any],
+        step: Step,
+    ) -> None:
+        measured = self._optimizer.measure(gradient, *_values(variable, state), step)
+        step = step._replace(measured=measured)
+        self._program(plan, self._write_exact)(gradient, variable, state, step)
 
     def _write_in_two(
         self,
@@ -187,12 +220,12 @@ class Updater:
         state: dict[str, Any],
         step: Step,
     ) -> None:
-        # XLA sums on one core, and would compute the direction once more for it.
         program = self._program(plan, self._write_state)
         direction = program(gradient, variable, state, step)
         present = tf.convert_to_tensor(variable)
         factor = self._optimizer.factor(direction, present, step)
-        variable.assign_sub(step.learning_rate * factor * direction, read_value=False)
+        finish = self._program(plan, _subtract)
+        finish(variable, step.learning_rate * factor, direction)
 
     def _program(self, plan: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
         # A function for each signature: one function for all would be traced anew at
@@ -212,35 +245,62 @@ class Updater:
             self._programs[key] = tf.function(function, jit_compile=True)
         return self._programs[key]
 
-    def _write_dense(
+    def _write_exact(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> None:
-        # Not `read_value`, which adds an operation to each read.
-        values = {name: tf.convert_to_tensor(slot) for name, slot in state.items()}
-        present = tf.convert_to_tensor(variable)
-        weights, new = advance(self._optimizer, gradient, present, values, step)
+        present = _values(variable, state)
+        descent, new = descend(self._optimizer, gradient, *present, step)
+        # Not `assign`: a formula without the weights in it need not read them.
+        variable.assign_sub(descent, read_value=False)
+        _assign(state, new)
+
+    def _write_rounded(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> None:
+        present = _values(variable, state)
+        weights, new = advance(self._optimizer, gradient, *present, step)
         variable.assign(weights, read_value=False)
-        for name, value in new.items():
-            state[name].assign(value, read_value=False)
+        _assign(state, new)
 
     def _write_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> Any:
-        values = {name: tf.convert_to_tensor(slot) for name, slot in state.items()}
-        present = tf.convert_to_tensor(variable)
-        direction, new = self._optimizer.update(gradient, present, values, step)
-        for name, value in new.items():
-            state[name].assign(value, read_value=False)
+        weights, values = _values(variable, state)
+        direction, new = self._optimizer.update(gradient, weights, values, step)
+        _assign(state, new)
         return direction
 
     def _write_rows(
-        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+        self,
+        plan: Plan,
+        gradient: Any,
+        variable: Any,
+        state: dict[str, Any],
+        step: Step,
     ) -> None:
-        rows = gradient.indices
-        values = {name: slot.sparse_read(rows) for name, slot in state.items()}
-        weights, new = advance(
-            self._optimizer, gradient.values, variable.sparse_read(rows), values, step
-        )
-        variable.scatter_update(tf.IndexedSlices(weights, rows))
+        rows, values = gradient.indices, gradient.values
+        weights = variable.sparse_read(rows)
+        present = {name: slot.sparse_read(rows) for name, slot in state.items()}
+        if plan.exact:
+            descent, new = descend(self._optimizer, values, weights, present, step)
+            variable.scatter_sub(tf.IndexedSlices(descent, rows))
+        else:
+            weights, new = advance(self._optimizer, values, weights, present, step)
+            variable.scatter_update(tf.IndexedSlices(weights, rows))
         for name, value in new.items():
             state[name].scatter_update(tf.IndexedSlices(value, rows))
+
+
+def _values(variable: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    # Not `read_value`, which adds an operation to each read.
+    values = {name: tf.convert_to_tensor(slot) for name, slot in state.items()}
+    return tf.convert_to_tensor(variable), values
+
+
+def _assign(state: dict[str, Any], new: dict[str, Any]) -> None:
+    for name, value in new.items():
+        state[name].assign(value, read_value=False)
+
+
+def _subtract(variable: Any, scale: Any, direction: Any) -> None:
+    variable.assign_sub(scale * direction, read_value=False)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -273,6 +274,24 @@ class Wrapper(KerasDoor):
             if track.variable is variable:
                 return dict(track.slots)
         raise ValueError(f"The optimizer was not built on {variable!r}.")
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the values of `variables`, all of them or none.
+
+        Raises:
+            ValueError: If the optimizer is not built, or a number or shape differs.
+        """
+        variables = self.variables if self.built else []
+        shapes = [tuple(variable.shape) for variable in variables]
+        given = [tuple(np.shape(weight)) for weight in weights]
+        if not self.built or shapes != given:
+            raise ValueError(
+                f"`set_weights` needs one array for each of {self.name}'s "
+                f"{len(shapes)} variables, in their order. Received shapes: {given}. "
+                f"Expected: {shapes}. Build the optimizer first, on the same model."
+            )
+        for variable, weight in zip(variables, weights, strict=True):
+            variable.assign(weight)
 
     def save_own_variables(self, store: Any) -> None:
         _saving.save(store, self._named_variables())

@@ -12,11 +12,12 @@ from kopt._registry import register
 from kopt.optimizers._base import Optimizer, Options
 from kopt.optimizers._factored import (
     Axes,
-    clip_root_mean_square,
+    excess,
     factor_slots,
     factored_axes,
-    inverse_root,
+    inverse_roots,
     root_mean_square,
+    scaled_root_mean_square,
     track,
 )
 from kopt.optimizers._plan import Slot
@@ -82,8 +83,7 @@ class Adafactor(Optimizer):
 
     # The rows of a matrix share their columns' moments.
     elementwise = False
-    # XLA sums on one core, and the sums are most of the work.
-    fuses = False
+    measures = True
     scales_itself = True
 
     def __init__(
@@ -144,21 +144,33 @@ class Adafactor(Optimizer):
         share = ops.exp(self.beta_2_decay * ops.log(step.number))
         return {"share": share, "limit": ops.rsqrt(step.number)}
 
+    def measure(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> dict[str, Any]:
+        share, axes = step.shared["share"], step.traits
+        squares = ops.square(gradient)
+        if axes is None:
+            v = state["velocity"]
+            v = v + share * (squares + self.epsilon_1 - v)
+            new, scales = {"velocity": v}, [ops.rsqrt(v)]
+            length = root_mean_square(gradient * scales[0])
+        else:
+            row, column = track(
+                state["row"], state["column"], squares, axes, share, self.epsilon_1
+            )
+            new = {"row": row, "column": column}
+            scales = [*inverse_roots(row, column, axes)]
+            length = scaled_root_mean_square(squares, row, column, axes)
+        rate = self._rate(variable, step) / excess(length, self.clip_threshold)
+        return {"state": new, "scales": [rate * scales[0], *scales[1:]]}
+
     def update(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
-        share, axes = step.shared["share"], step.traits
-        squares = ops.square(gradient) + self.epsilon_1
-        if axes is None:
-            v = state["velocity"] + share * (squares - state["velocity"])
-            new, scale = {"velocity": v}, ops.rsqrt(v)
-        else:
-            row, column = track(state["row"], state["column"], squares, axes, share)
-            new = {"row": row, "column": column}
-            scale = inverse_root(row, column, axes)
-        u = self._rate(variable, step) * clip_root_mean_square(
-            gradient * scale, self.clip_threshold
-        )
+        new = dict(step.measured["state"])
+        u = gradient
+        for scale in step.measured["scales"]:
+            u = u * scale
         if self.beta_1:
             u = state["momentum"] + (1 - self.beta_1) * (u - state["momentum"])
             new["momentum"] = u

@@ -14,7 +14,7 @@ from kopt.optimizers._factored import (
     clip_root_mean_square,
     factor_slots,
     factored_axes,
-    inverse_root,
+    inverse_roots,
     track,
 )
 from kopt.optimizers._plan import Slot
@@ -115,22 +115,26 @@ class CAME(Optimizer):
     def update(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
-        squares = ops.square(gradient) + self.epsilon_1
-        axes, share = step.traits, 1 - self.beta_2
+        squares, share = ops.square(gradient), 1 - self.beta_2
+        axes = step.traits
         if axes is None:
-            v = state["velocity"] + share * (squares - state["velocity"])
+            v = state["velocity"]
+            v = v + share * (squares + self.epsilon_1 - v)
             m = self._momentum(gradient * ops.rsqrt(v), state)[0]
             return m, {"momentum": m, "velocity": v}
-        row, column = track(state["row"], state["column"], squares, axes, share)
-        m, distance = self._momentum(gradient * inverse_root(row, column, axes), state)
+        row, column = track(
+            state["row"], state["column"], squares, axes, share, self.epsilon_1
+        )
+        m, distance = self._momentum(_scaled(gradient, row, column, axes), state)
         unstable_row, unstable_column = track(
             state["instability_row"],
             state["instability_column"],
-            ops.square(distance) + self.epsilon_2,
+            ops.square(distance),
             axes,
             1 - self.beta_3,
+            self.epsilon_2,
         )
-        return m * inverse_root(unstable_row, unstable_column, axes), {
+        return _scaled(m, unstable_row, unstable_column, axes), {
             "momentum": m,
             "row": row,
             "column": column,
@@ -143,3 +147,9 @@ class CAME(Optimizer):
         update = clip_root_mean_square(update, self.clip_threshold)
         m = state["momentum"] + (1 - self.beta_1) * (update - state["momentum"])
         return m, update - m
+
+
+def _scaled(values: Any, row: Any, column: Any, axes: Axes) -> Any:
+    for root in inverse_roots(row, column, axes):
+        values = values * root
+    return values

@@ -106,6 +106,7 @@ class Muon(Optimizer):
     """
 
     elementwise = False
+    measures = True
     movable = ("momentum", "adam_weight_decay")
 
     def __init__(
@@ -182,15 +183,22 @@ class Muon(Optimizer):
         ratio = self.adam_lr_ratio
         return {"correction": ratio * ops.sqrt(correction_2) / correction_1}
 
+    def measure(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> dict[str, Any]:
+        if step.traits is None:
+            return {}
+        momentum = step.shared["momentum"]
+        m = momentum * state["momentum"] + gradient
+        ahead = gradient + momentum * m if self.nesterov else m
+        return {"direction": self._orthogonal(ahead, step.traits), "momentum": m}
+
     def update(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
         if step.traits is None:
             return self._adam(gradient, state, step)
-        momentum = step.shared["momentum"]
-        m = momentum * state["momentum"] + gradient
-        ahead = gradient + momentum * m if self.nesterov else m
-        return self._orthogonal(ahead, step.traits), {"momentum": m}
+        return step.measured["direction"], {"momentum": step.measured["momentum"]}
 
     def _orthogonal(self, direction: Any, axes: tuple[int, ...]) -> Any:
         """The direction as a matrix, orthogonalized, scaled and brought back."""

@@ -118,6 +118,18 @@ class ScheduleFree(Wrapper):
         _refuse_decay(value)
         self.inner_optimizer.learning_rate = value
 
+    def check_schedule(
+        self, schedule: keras.optimizers.schedules.LearningRateSchedule
+    ) -> None:
+        """Refuse a schedule of the learning rate that ever falls.
+
+        `kopt.callbacks.FitSchedule` asks before it drives the rate.
+
+        Raises:
+            ValueError: If it falls.
+        """
+        _refuse_decay(schedule)
+
     def number_slots(self) -> Mapping[str, Slot]:
         return {"highest_rate": Slot((), 0.0), "weight_sum": Slot((), 0.0)}
 

@@ -208,6 +208,16 @@ def test_steps_per_epoch_gives_endless_data_a_length():
     np.testing.assert_allclose(rates, rates_of(RUN.bind(10), range(10)), rtol=1e-6)
 
 
+def test_schedule_free_is_warmed_up_but_not_slowed_down():
+    optimizer = kopt.ScheduleFreeSGD(0.1)
+    model = dense_model(optimizer)
+    with pytest.raises(ValueError, match="decays makes no sense under ScheduleFree"):
+        fit(model, FitSchedule(RUN), epochs=2)
+    assert optimizer.iterations == 0
+    rates = fit(model, FitSchedule(Warmup(0.1, steps=1.0)), epochs=2)
+    assert np.all(np.diff(rates) > 0)
+
+
 def test_an_optimizer_with_a_schedule_of_its_own_is_an_error():
     model = dense_model(keras.optimizers.SGD(Cosine(0.1, steps=10)))
     with pytest.raises(ValueError, match="driven by a schedule of its own"):
