@@ -55,6 +55,8 @@ class Adagrad(Optimizer):
     [2.28 1.  ]
     """
 
+    kernel_from = 0
+
     def __init__(
         self,
         learning_rate: Any = 0.001,
