@@ -117,7 +117,7 @@ def test_a_model_comes_back_from_its_own_config():
     model = aware(mlp(), "looksam", rho=Halved(0.3), alpha=0.4)
     config = model.get_config()
     again = type(model).from_config(config)
-    assert again.get_config()["sharpness"] == config["sharpness"]
+    assert again.get_config()["carried"] == config["carried"]
     assert again.kopt_sharpness.settings.rho.first == 0.3
 
 

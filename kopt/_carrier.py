@@ -1,0 +1,97 @@
+"""Models that carry more than their class knows: masks, or a way to be trained.
+
+A `.keras` file has no room for what is attached to a model from outside. So such a
+model becomes, in place, an instance of a subclass of its class, which stores the plain
+model and, beside it, what it carries. Several can be put on one model.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, ClassVar
+
+import keras
+
+
+class Carrier:
+    """Mixed into the class of a model when it is given something to carry.
+
+    A subclass names where that is kept and turns it into a configuration and back.
+    """
+
+    #: The model's attribute with what it carries.
+    kept_as: ClassVar[str]
+    plain_class: type[keras.Model]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        # Keras constructs a clone with the class of the original: a clone is plain.
+        return cls.plain_class(*args, **kwargs)
+
+    @classmethod
+    def carried_config(cls, model: keras.Model, carried: Any) -> Any:
+        """The configuration of what a model carries."""
+        raise NotImplementedError
+
+    @classmethod
+    def carry_again(cls, model: keras.Model, config: Any) -> None:
+        """Give a model what it carried when it was saved."""
+        raise NotImplementedError
+
+    def get_config(self: Any) -> dict[str, Any]:
+        kind, carried = type(self), getattr(self, self.kept_as, None)
+        self.__class__ = kind.plain_class
+        try:
+            model = keras.saving.serialize_keras_object(self)
+        finally:
+            self.__class__ = kind
+        # Keras compiles the whole, once.
+        model.pop("compile_config", None)
+        config = carried and kind.carried_config(self, carried)
+        return {"model": model, "carried": config}
+
+    def get_build_config(self) -> None:
+        """Nothing: the plain model inside the configuration is built by its own."""
+        return None
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        model = keras.saving.deserialize_keras_object(
+            config["model"], custom_objects=custom_objects
+        )
+        if config["carried"]:
+            cls.carry_again(model, config["carried"])
+        return model
+
+
+def put_on(model: Any, carrier: type[Carrier], carried: Any) -> None:
+    """Let a model carry something."""
+    setattr(model, carrier.kept_as, carried)
+    if not isinstance(model, carrier):
+        own_class: Any = type(model)
+        model.__class__ = _combined(carrier, own_class)
+
+
+def take_off(model: Any, carrier: type[Carrier]) -> None:
+    """Take from a model what it carries, and give it its own class back."""
+    delattr(model, carrier.kept_as)
+    # Where another carrier was put on top, this one has to stay; with nothing carried
+    # it trains and saves as the model that it was.
+    if carrier in type(model).__bases__:
+        model.__class__ = type(model).plain_class
+
+
+@cache
+def _combined(carrier: type[Carrier], plain_class: type[keras.Model]) -> type:
+    # The name stays: Keras makes paths in weights files from it.
+    body = {"plain_class": plain_class, "__module__": carrier.__module__}
+    combined = type(plain_class.__name__, (carrier, plain_class), body)
+    return registered(combined, carrier.__name__)
+
+
+def registered(cls: type, name: str) -> type:
+    """Save instances of a class under `name`, from which any process rebuilds them.
+
+    All combinations with one carrier share its name: `from_config` looks at nothing
+    but the configuration.
+    """
+    return keras.saving.register_keras_serializable("kopt", name)(cls)
