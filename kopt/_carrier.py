@@ -67,8 +67,9 @@ def put_on(model: Any, carrier: type[Carrier], carried: Any) -> None:
     """Let a model carry something."""
     setattr(model, carrier.kept_as, carried)
     if not isinstance(model, carrier):
-        own_class: Any = type(model)
-        model.__class__ = _combined(carrier, own_class)
+        # mypy takes the hash of a class for that of its instances.
+        key: Any = (carrier, type(model))
+        model.__class__ = _combined(*key)
 
 
 def take_off(model: Any, carrier: type[Carrier]) -> None:
