@@ -1,5 +1,6 @@
 from kopt import _registry
 from kopt.pruning.constant_sparsity import ConstantSparsity as ConstantSparsity
+from kopt.pruning.cosine_decay import CosineDecay as CosineDecay
 from kopt.pruning.polynomial_decay import PolynomialDecay as PolynomialDecay
 from kopt.pruning.prune import prune_low_magnitude as prune_low_magnitude
 from kopt.pruning.report import sparsity_report as sparsity_report

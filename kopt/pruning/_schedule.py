@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from keras import ops
 
@@ -33,9 +33,71 @@ class PruningSchedule:
         due = is_due(step, self.begin_step, self.end_step, self.frequency)
         return due, self.sparsity(step)
 
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "begin_step": self.begin_step,
+            "end_step": self.end_step,
+            "frequency": self.frequency,
+        }
+
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> PruningSchedule:
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
+
+    def in_epochs(self, steps_per_epoch: int) -> Self:
+        """The same schedule, with every number of steps read as one of epochs.
+
+        `PolynomialDecay(0.0, 0.8, 0, 10, frequency=1).in_epochs(len(batches))` ends
+        after ten epochs and renews the masks once in each.
+
+        Args:
+            steps_per_epoch: How many batches an epoch has.
+
+        Raises:
+            ValueError: If it is less than 1.
+        """
+        steps = _checks.integer("steps_per_epoch", steps_per_epoch, low=1)
+        config = self.get_config()
+        epochs = PruningSchedule.get_config(self)
+        config |= {name: n if n == -1 else n * steps for name, n in epochs.items()}
+        return self.from_config(config)
+
+
+class Ramp(PruningSchedule):
+    """Sparsity that moves from one value to another between two steps."""
+
+    def __init__(
+        self,
+        initial_sparsity: float,
+        final_sparsity: float,
+        begin_step: int,
+        end_step: int,
+        frequency: int,
+    ) -> None:
+        self.initial_sparsity = checked_sparsity("initial_sparsity", initial_sparsity)
+        self.final_sparsity = checked_sparsity("final_sparsity", final_sparsity)
+        self.begin_step, self.end_step, self.frequency = checked_steps(
+            begin_step, end_step, frequency, endless=False
+        )
+
+    def ahead(self, progress: Tensor) -> Tensor:
+        """The share of the way that lies ahead, from the share of the time passed."""
+        raise NotImplementedError
+
+    def sparsity(self, step: Tensor) -> Tensor:
+        if self.begin_step == self.end_step:
+            return ops.convert_to_tensor(self.final_sparsity, "float32")
+        passed = ops.cast(ops.convert_to_tensor(step) - self.begin_step, "float32")
+        progress = ops.clip(passed / (self.end_step - self.begin_step), 0.0, 1.0)
+        change = self.initial_sparsity - self.final_sparsity
+        return change * self.ahead(progress) + self.final_sparsity
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "initial_sparsity": self.initial_sparsity,
+            "final_sparsity": self.final_sparsity,
+            **super().get_config(),
+        }
 
 
 def is_due(step: Tensor, begin_step: int, end_step: int, frequency: int) -> Tensor:

@@ -55,9 +55,4 @@ class ConstantSparsity(PruningSchedule):
         return ops.convert_to_tensor(self.target_sparsity, "float32")
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "target_sparsity": self.target_sparsity,
-            "begin_step": self.begin_step,
-            "end_step": self.end_step,
-            "frequency": self.frequency,
-        }
+        return {"target_sparsity": self.target_sparsity, **super().get_config()}

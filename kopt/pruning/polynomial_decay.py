@@ -6,15 +6,11 @@ from keras import ops
 
 from kopt import _checks
 from kopt._registry import register
-from kopt.pruning._schedule import (
-    PruningSchedule,
-    checked_sparsity,
-    checked_steps,
-)
+from kopt.pruning._schedule import Ramp
 
 
 @register("pruning")
-class PolynomialDecay(PruningSchedule):
+class PolynomialDecay(Ramp):
     """Sparsity that grows fast at first and slowly towards its end.
 
     Most weights go while there are many to spare and much training is left to make
@@ -58,27 +54,13 @@ class PolynomialDecay(PruningSchedule):
         power: float = 3,
         frequency: int = 100,
     ) -> None:
-        self.initial_sparsity = checked_sparsity("initial_sparsity", initial_sparsity)
-        self.final_sparsity = checked_sparsity("final_sparsity", final_sparsity)
-        self.power = _checks.number("power", power, low=0.0, low_open=True)
-        self.begin_step, self.end_step, self.frequency = checked_steps(
-            begin_step, end_step, frequency, endless=False
+        super().__init__(
+            initial_sparsity, final_sparsity, begin_step, end_step, frequency
         )
+        self.power = _checks.number("power", power, low=0.0, low_open=True)
 
-    def sparsity(self, step: Any) -> Any:
-        if self.begin_step == self.end_step:
-            return ops.convert_to_tensor(self.final_sparsity, "float32")
-        passed = ops.cast(ops.convert_to_tensor(step) - self.begin_step, "float32")
-        progress = ops.clip(passed / (self.end_step - self.begin_step), 0.0, 1.0)
-        change = self.initial_sparsity - self.final_sparsity
-        return change * ops.power(1.0 - progress, self.power) + self.final_sparsity
+    def ahead(self, progress: Any) -> Any:
+        return ops.power(1.0 - progress, self.power)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "initial_sparsity": self.initial_sparsity,
-            "final_sparsity": self.final_sparsity,
-            "begin_step": self.begin_step,
-            "end_step": self.end_step,
-            "power": self.power,
-            "frequency": self.frequency,
-        }
+        return {**super().get_config(), "power": self.power}

@@ -52,9 +52,10 @@ def prune_low_magnitude(
 
     Args:
         model: A built Keras 3 model. It is changed in place.
-        pruning_schedule: `PolynomialDecay`, `ConstantSparsity`, one of TensorFlow
-            Model Optimization's schedules, or a callable from a step to
-            `(should_prune, sparsity)`. Defaults to `ConstantSparsity(0.5, 0)`.
+        pruning_schedule: `PolynomialDecay`, `CosineDecay`, `ConstantSparsity`, one of
+            TensorFlow Model Optimization's schedules, or a callable from a step to
+            `(should_prune, sparsity)`. Its `in_epochs` counts epochs, not steps.
+            Defaults to `ConstantSparsity(0.5, 0)`.
         block_size: Inputs and outputs to a block of weights that stay or go together.
             `(4, 1)` is four inputs of one output. Each place of a convolution's window
             is a matrix of its own. Defaults to single weights.

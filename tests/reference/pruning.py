@@ -1,5 +1,7 @@
 """Pruning by its definitions, in loops and float64."""
 
+import math
+
 import numpy as np
 
 
@@ -55,6 +57,11 @@ def m_of_n(matrix, zeros, group):
 def polynomial(step, initial, final, begin, end, power):
     progress = min(max((step - begin) / (end - begin), 0.0), 1.0)
     return final + (initial - final) * (1 - progress) ** power
+
+
+def cosine(step, initial, final, begin, end):
+    progress = min(max((step - begin) / (end - begin), 0.0), 1.0)
+    return final + (initial - final) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def is_due(step, begin, end, frequency):
