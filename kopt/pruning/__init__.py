@@ -1,4 +1,6 @@
 from kopt import _registry
+from kopt.pruning.callbacks import PruningSummaries as PruningSummaries
+from kopt.pruning.callbacks import UpdatePruningStep as UpdatePruningStep
 from kopt.pruning.constant_sparsity import ConstantSparsity as ConstantSparsity
 from kopt.pruning.cosine_decay import CosineDecay as CosineDecay
 from kopt.pruning.polynomial_decay import PolynomialDecay as PolynomialDecay

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 
-from kopt import _checks
+from kopt import _checks, _extras
 from kopt._registry import register
 from kopt.pruning._group import MaskConstraint
 from kopt.pruning._weights import is_kernel
@@ -71,6 +72,33 @@ class SparsityReport:
         """The share of zeros in all weights of the model."""
         return self.total_zeros / self.total_size
 
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the share of zeros, weight by weight.
+
+        Args:
+            ax: The matplotlib `Axes` to draw into. By default those of a new figure.
+
+        Returns:
+            The `Axes`, to save (`ax.figure.savefig(path)`) or to draw more into.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        pyplot = _extras.load("matplotlib.pyplot", "plot")
+        if ax is None:
+            height = 1 + 0.3 * len(self.weights)
+            _, ax = pyplot.subplots(figsize=(7, height), layout="constrained")
+        places = range(len(self.weights))
+        ax.barh(places, [1.0] * len(self.weights), color="0.92")
+        bars = ax.barh(places, [weight.sparsity for weight in self.weights])
+        labels = [f"{100 * w.sparsity:.0f} % of {w.size:,}" for w in self.weights]
+        ax.bar_label(bars, labels, padding=4, fontsize="small")
+        ax.set_yticks(places, [weight.path for weight in self.weights])
+        ax.invert_yaxis()
+        share = f"{100 * self.sparsity:.1f} % of {self.size:,}"
+        ax.set(xlabel="share of zeros", xlim=(0, 1), title=f"Zeros: {share}")
+        return ax
+
     def __str__(self) -> str:
         rows = [("weight", "shape", "size", "zeros", "sparsity", "")]
         for weight in self.weights:
@@ -91,7 +119,8 @@ def sparsity_report(model: keras.Model) -> SparsityReport:
         model: A built Keras 3 model.
 
     Returns:
-        The counts, weight by weight and as a whole; `print` shows them as a table.
+        The counts, weight by weight and as a whole; `print` shows them as a table and
+        `plot` as a picture.
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.

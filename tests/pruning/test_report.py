@@ -1,4 +1,5 @@
 import keras
+import matplotlib.pyplot as pyplot
 import numpy as np
 import pytest
 
@@ -59,3 +60,14 @@ def test_a_model_without_kernels_has_no_sparsity():
 def test_a_model_that_is_not_built_is_refused():
     with pytest.raises(ValueError, match="Build it first"):
         sparsity_report(keras.Sequential([layers.Dense(2)]))
+
+
+def test_a_plot_has_a_bar_for_each_weight_with_its_share_of_zeros():
+    _, axes = pyplot.subplots()
+    assert sparsity_report(small()).plot(ax=axes) is axes
+    _, zeros = axes.containers
+    assert [bar.get_width() for bar in zeros] == [0.5, 0]
+    assert [text.get_text() for text in axes.texts] == ["50 % of 6", "0 % of 8"]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["net/in/kernel", "net/out/kernel"]
+    pyplot.close(axes.figure)
