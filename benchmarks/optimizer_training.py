@@ -108,7 +108,7 @@ def plot(found: dict[str, dict[str, list[Run]]], path: Path, quick: bool) -> Non
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(
         len(found), 2, figsize=(12, 4.2 * len(found)), squeeze=False, sharey="row"
@@ -130,7 +130,11 @@ def plot(found: dict[str, dict[str, list[Run]]], path: Path, quick: bool) -> Non
         row[0].set(title=TASKS[name].title, xlabel="steps", ylabel="validation loss")
         row[1].set(xlabel="seconds of training")
         row[0].set_yscale("log")
-        row[1].legend(fontsize="small")
+        row[0].yaxis.set_major_formatter("{x:g}")
+        row[0].yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
+        row[0].yaxis.set_minor_formatter("{x:g}")
+        lines, labels = row[1].get_legend_handles_labels()
+        row[1].legend(lines[::-1], labels[::-1], fontsize="small")
     figure.suptitle("A quick run, which says nothing" if quick else "")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
