@@ -72,7 +72,7 @@ class Ramp(PruningSchedule):
         final_sparsity: float,
         begin_step: int,
         end_step: int,
-        frequency: int,
+        frequency: int = 100,
     ) -> None:
         self.initial_sparsity = checked_sparsity("initial_sparsity", initial_sparsity)
         self.final_sparsity = checked_sparsity("final_sparsity", final_sparsity)

@@ -44,17 +44,5 @@ class CosineDecay(Ramp):
     [0.0, 0.117, 0.4, 0.8]
     """
 
-    def __init__(
-        self,
-        initial_sparsity: float,
-        final_sparsity: float,
-        begin_step: int,
-        end_step: int,
-        frequency: int = 100,
-    ) -> None:
-        super().__init__(
-            initial_sparsity, final_sparsity, begin_step, end_step, frequency
-        )
-
     def ahead(self, progress: Any) -> Any:
         return (1.0 + ops.cos(math.pi * progress)) / 2
