@@ -42,10 +42,9 @@ class MaskConstraint(keras.constraints.Constraint):
         update = _keras.running_update()
         if update is not None:
             self.group.advance(update, self, w)
-            average = _keras.moving_average(update.optimizer, self.variable)
-            if average is not None:
-                # Keras averages the weights as they are before the constraint, and
-                # hands the averages out as the model's weights in the end.
+            for average in _keras.evaluated(update, self.variable):
+                # An average holds what a weight was before it was pruned, and becomes
+                # the model's weights in the end.
                 average.assign(self.masked(average))
         pruned = self.masked(w)
         return pruned if self.inner is None else self.masked(self.inner(pruned))

@@ -21,10 +21,12 @@ class Update(NamedTuple):
         call: An object that stands for the call. Wrapped optimizers share the one of
             the outermost.
         optimizer: The innermost optimizer, the one that moves the variables.
+        around: The optimizers that stand around it, the outermost first.
     """
 
     call: Any
     optimizer: keras.optimizers.Optimizer
+    around: tuple[keras.optimizers.Optimizer, ...] = ()
 
 
 def running_update() -> Update | None:
@@ -32,7 +34,10 @@ def running_update() -> Update | None:
     # `apply` opens a name scope with itself as the caller.
     scopes = global_state.get_global_attribute("name_scope_stack") or []
     calls = [s for s in scopes if isinstance(s.caller, keras.optimizers.Optimizer)]
-    return Update(calls[0], calls[-1].caller) if calls else None
+    if not calls:
+        return None
+    *around, innermost = [scope.caller for scope in calls]
+    return Update(calls[0], innermost, tuple(around))
 
 
 def moves_variables(optimizer: keras.optimizers.Optimizer) -> Any:
@@ -48,14 +53,21 @@ def moves_variables(optimizer: keras.optimizers.Optimizer) -> Any:
     return keras.ops.equal((optimizer._iterations + 1) % steps, 0)
 
 
-def moving_average(
-    optimizer: keras.optimizers.Optimizer, variable: keras.Variable
-) -> keras.Variable | None:
-    """The average that `use_ema` keeps of a variable, if it does."""
-    if not optimizer.use_ema:
-        return None
-    index = optimizer._get_variable_index(variable)
-    return optimizer._model_variables_moving_average[index]
+def evaluated(update: Update, variable: keras.Variable) -> list[keras.Variable]:
+    """What a variable is evaluated at in place of its own values.
+
+    That is the average that `use_ema` keeps, and what kopt's wrappers
+    (`WeightAverage`, `Lookahead`, `ScheduleFree` ...) keep for it.
+    """
+    kept = [
+        optimizer.state(variable)[optimizer.evaluates_at]
+        for optimizer in update.around
+        if getattr(optimizer, "evaluates_at", None) is not None
+    ]
+    if update.optimizer.use_ema:
+        index = update.optimizer._get_variable_index(variable)
+        kept.append(update.optimizer._model_variables_moving_average[index])
+    return kept
 
 
 def nested_layers(model: keras.Model) -> list[keras.Layer]:

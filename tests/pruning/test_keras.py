@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import kopt
 from kopt.pruning import _keras
 from kopt.pruning._keras import KerasSaveable
 from tests.pruning.nets import layers, mlp
@@ -71,7 +72,7 @@ def test_the_moving_average_of_a_variable_is_the_optimizers():
     variables = [keras.Variable([1.0]), keras.Variable([5.0])]
     optimizer = keras.optimizers.SGD(0.0, use_ema=True)
     optimizer.apply([tf.ones_like(v) for v in variables], variables)
-    average = _keras.moving_average(optimizer, variables[1])
+    (average,) = _keras.evaluated(_keras.Update(None, optimizer), variables[1])
     assert float(average[0]) == 5.0
     optimizer.finalize_variable_values(variables)
     average.assign([7.0])
@@ -79,9 +80,25 @@ def test_the_moving_average_of_a_variable_is_the_optimizers():
     assert float(variables[1][0]) == 7.0
 
 
-def test_there_is_no_moving_average_without_use_ema():
-    optimizer = keras.optimizers.SGD()
-    assert _keras.moving_average(optimizer, keras.Variable([1.0])) is None
+def test_what_wrappers_evaluate_at_is_found_from_inside_the_innermost_update():
+    class Note(keras.constraints.Constraint):
+        def __call__(self, w):
+            found.append(_keras.evaluated(_keras.running_update(), variable))
+            return w
+
+    found = []
+    variable = keras.Variable([1.0])
+    variable.constraint = Note()
+    optimizer = kopt.MomentumSAM(kopt.Lookahead(kopt.SGD(0.1, momentum=0.9)))
+    lookahead = optimizer.inner_optimizer
+    optimizer.apply([tf.ones(1)], [variable])
+    expected = [optimizer.state(variable)["weights"], lookahead.state(variable)["slow"]]
+    assert [id(v) for v in found[0]] == [id(v) for v in expected]
+
+
+def test_without_averages_a_model_is_evaluated_at_its_own_weights():
+    update = _keras.Update(None, keras.optimizers.SGD())
+    assert _keras.evaluated(update, keras.Variable([1.0])) == []
 
 
 def test_nested_layers_come_after_what_holds_them():

@@ -33,6 +33,15 @@ OPTIMIZERS = {
     "kopt Adam": lambda: kopt.Adam(0.01),
     "kopt AdamW with moving averages": lambda: kopt.AdamW(0.01, use_ema=True),
     "kopt Lion": lambda: kopt.Lion(0.01),
+    "Mechanic": lambda: kopt.Mechanic(kopt.SGD(0.01)),
+}
+# What trains at one set of weights and is evaluated at another.
+AVERAGES = {
+    "SWA": lambda: kopt.WeightAverage(kopt.Adam(0.01)),
+    "EMA": lambda: kopt.WeightAverage(optimizers.Adam(0.01), momentum=0.9),
+    "Lookahead": lambda: kopt.Lookahead(kopt.Adam(0.01)),
+    "ScheduleFree": lambda: kopt.ScheduleFreeAdamW(0.01),
+    "MomentumSAM": lambda: kopt.MomentumSAM(kopt.SGD(0.01, momentum=0.9)),
 }
 COMPILED = [
     dict(jit_compile=True),
@@ -49,6 +58,32 @@ def test_zeros_hold_and_steps_count_with_every_optimizer(name):
     assert sparsities(model) == [0.5, 0.5]
     assert steps(model) == [19, 19]
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_zeros_hold_in_the_weights_that_are_evaluated(name):
+    class Watch(keras.callbacks.Callback):
+        def on_test_end(self, logs=None):
+            seen.append(sparsities(self.model))
+
+    seen = []
+    model = pruned_mlp()
+    model.compile(AVERAGES[name](), "mse")
+    x, y = data()
+    model.fit(
+        x,
+        y,
+        batch_size=8,
+        epochs=3,
+        validation_data=(x, y),
+        callbacks=[kopt.callbacks.EvalWeights(), Watch()],
+        verbose=0,
+    )
+    # Step 7 has its masks when the first epoch of six steps ends.
+    first = float(growing()(7)[1])
+    np.testing.assert_allclose(seen, [[first] * 2, [0.5] * 2, [0.5] * 2], atol=0.01)
+    assert sparsities(model) == [0.5, 0.5]
+    assert steps(model) == [19, 19]
 
 
 @pytest.mark.parametrize("scope", ["local", "global"])
@@ -203,14 +238,17 @@ def test_sparse_gradients_of_an_embedding_keep_the_zeros():
         (kopt, "global", dict(use_ema=True)),
         # Keras cannot accumulate gradients on several replicas.
         (kopt, "local", dict(gradient_accumulation_steps=3)),
+        (None, "local", {}),
     ],
-    ids=["Keras", "Keras, averages", "kopt, averages", "kopt, accumulation"],
+    ids=["Keras", "Keras, averages", "kopt, averages", "kopt, accumulation", "SWA"],
 )
 def test_two_replicas_prune_as_one_does(two_replicas, library, scope, arguments):
     def trained():
         keras.utils.set_random_seed(1)
         model = mlp()
-        model.compile(library.SGD(0.1, **arguments), "mse")
+        average = kopt.WeightAverage(kopt.SGD(0.1))
+        optimizer = library.SGD(0.1, **arguments) if library else average
+        model.compile(optimizer, "mse")
         return train(prune_low_magnitude(model, growing(), scope=scope))
 
     alone = trained()
