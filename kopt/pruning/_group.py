@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras import ops
 
 from kopt.pruning import _keras
+from kopt.pruning._criterion import Criterion, Magnitude
 from kopt.pruning._layout import Layout
 from kopt.pruning._pattern import Pattern
 
@@ -37,17 +38,32 @@ class MaskConstraint(keras.constraints.Constraint):
         self.group: MaskGroup
         everything = np.ones(variable.shape, "bool")
         self.mask = _state_variable(variable, everything, f"{variable.name}_mask")
+        # What the group's criterion keeps beside the weights, by name.
+        self.memory: dict[str, keras.Variable] = {}
 
     def __call__(self, w: Tensor) -> Tensor:
         update = _keras.running_update()
         if update is not None:
             self.group.advance(update, self, w)
+            w = self.group.criterion.unmasked(self, ops.convert_to_tensor(w))
             for average in _keras.evaluated(update, self.variable):
                 # An average holds what a weight was before it was pruned, and becomes
                 # the model's weights in the end.
                 average.assign(self.masked(average))
         pruned = self.masked(w)
-        return pruned if self.inner is None else self.masked(self.inner(pruned))
+        if self.inner is None:
+            return pruned
+        pruned = self.masked(self.inner(pruned))
+        if update is not None:
+            self.group.criterion.settle(self, pruned)
+        return pruned
+
+    def remember(self, criterion: Criterion) -> None:
+        """Make the variables that a criterion keeps beside the weights."""
+        self.memory = {
+            name: _state_variable(self.variable, value, f"{self.variable.name}_{name}")
+            for name, value in criterion.memory(self.variable).items()
+        }
 
     def masked(self, weights: Tensor) -> Tensor:
         """The weights with zeros where the mask has them."""
@@ -67,17 +83,29 @@ class MaskGroup(tf.Module):
         schedule: Says at which steps the masks are renewed and how sparse they are
             then; not asked where the pattern fixes the sparsity.
         pattern: The shape of the zeros.
+        criterion: What makes a weight worth keeping.
+        shared: Whether the sparsity is that of all weights together, or of each.
     """
 
     def __init__(
-        self, members: Sequence[MaskConstraint], schedule: Schedule, pattern: Pattern
+        self,
+        members: Sequence[MaskConstraint],
+        schedule: Schedule,
+        pattern: Pattern,
+        criterion: Criterion | None = None,
+        shared: bool = True,
     ) -> None:
         super().__init__(name="mask_group")
         self.members = list(members)
-        # For TensorFlow's checkpoints, which do not look into constraints.
-        self.masks = [member.mask for member in members]
         self.schedule = schedule
         self.pattern = pattern
+        self.criterion = Magnitude() if criterion is None else criterion
+        self.shared = shared
+        for member in self.members:
+            member.remember(self.criterion)
+        # For TensorFlow's checkpoints, which do not look into constraints.
+        self.masks = [member.mask for member in members]
+        self.memories = [member.memory for member in members]
         # The training step that comes next, from 1.
         self.step = _state_variable(members[0].variable, np.array(1), "pruning_step")
         self._counted: WeakSet[Any] = WeakSet()
@@ -87,6 +115,8 @@ class MaskGroup(tf.Module):
 
     def start(self) -> None:
         """Prune for step 1, if the schedule wants that."""
+        if not self.criterion.ready:
+            return
         if not self.pattern.is_scheduled or bool(self.schedule(self._next_step())[0]):
             self._renew({})
             self.apply()
@@ -109,6 +139,9 @@ class MaskGroup(tf.Module):
         self._counted.add(update.call)
         moved = _keras.moves_variables(update.optimizer)
         self.step.assign_add(ops.cast(moved, "int64"))
+        for member in self.members:
+            updated = weights if member is caller else member.variable
+            self.criterion.observe(member, updated)
         if not self.pattern.is_scheduled:
             return
         due = ops.logical_and(self.schedule(self._next_step())[0], moved)
@@ -122,11 +155,17 @@ class MaskGroup(tf.Module):
             )
             for member in self.members
         ]
+        scores = self.criterion.scores(self.members, kernels)
         layouts = [member.layout for member in self.members]
         sparsity = self.schedule(self._next_step())[1]
-        masks = self.pattern.masks(kernels, layouts, sparsity)
-        for member, mask in zip(self.members, masks, strict=True):
-            member.mask.assign(mask)
+        every = slice(None)
+        parts = [slice(i, i + 1) for i in range(len(scores))]
+        for part in [every] if self.shared else parts:
+            masks = self.pattern.masks(
+                scores[part], layouts[part], sparsity, signed=self.criterion.signed
+            )
+            for member, mask in zip(self.members[part], masks, strict=True):
+                member.mask.assign(mask)
 
     def _next_step(self) -> Tensor:
         return ops.convert_to_tensor(self.step)

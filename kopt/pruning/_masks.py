@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow as tf
 from keras import ops
 
 from kopt.pruning._largest import keep_largest as keep_largest
@@ -15,9 +16,15 @@ from kopt.pruning._largest import keep_largest as keep_largest
 Tensor = Any
 
 
-def magnitude(weights: Tensor) -> Tensor:
-    """A weight is worth its absolute value."""
-    return ops.abs(ops.cast(weights, "float32"))
+def without_sign(scores: Tensor) -> Tensor:
+    """Other scores that are never negative and have the same order.
+
+    A float orders like its bits read as an integer, backwards where it is negative.
+    Half of the integers are negative; the last bit makes room for them.
+    """
+    bits = tf.bitcast(scores, tf.int32)
+    ordered = tf.where(bits < 0, tf.bitwise.bitwise_xor(bits, 2**31 - 1), bits)
+    return tf.bitcast(tf.bitwise.right_shift(ordered, 1) + 2**30, tf.float32)
 
 
 def kept_count(size: int, sparsity: Tensor) -> Tensor:

@@ -63,20 +63,28 @@ class Pattern:
         return inputs % height == 0 and outputs % width == 0
 
     def masks(
-        self, kernels: Sequence[Tensor], layouts: Sequence[Layout], sparsity: Tensor
+        self,
+        scores: Sequence[Tensor],
+        layouts: Sequence[Layout],
+        sparsity: Tensor,
+        *,
+        signed: bool = False,
     ) -> list[Tensor]:
         """Masks over kernels that share one budget of weights.
 
         Args:
-            kernels: The weights as they are without a mask.
+            scores: What each weight of each kernel is worth, float32.
             layouts: One layout for each kernel.
             sparsity: The share of all weights, or of all blocks, to drop.
+            signed: Whether scores may be negative.
         """
         if self.sparsity_m_by_n is not None:
-            return [self._m_of_n(*pair) for pair in zip(kernels, layouts, strict=True)]
-        scores = [self._scores(*pair) for pair in zip(kernels, layouts, strict=True)]
+            return [self._m_of_n(*pair) for pair in zip(scores, layouts, strict=True)]
+        scores = [self._pooled(*pair) for pair in zip(scores, layouts, strict=True)]
         vectors = [ops.reshape(score, (-1,)) for score in scores]
         everything = ops.concatenate(vectors) if len(vectors) > 1 else vectors[0]
+        if signed:
+            everything = _masks.without_sign(everything)
         count = _masks.kept_count(everything.shape[0], sparsity)
         kept = _masks.keep_largest(everything, count)
         masks, start = [], 0
@@ -89,8 +97,7 @@ class Pattern:
     def get_config(self) -> dict[str, Any]:
         return asdict(self)
 
-    def _scores(self, kernel: Tensor, layout: Layout) -> Tensor:
-        scores = _masks.magnitude(kernel)
+    def _pooled(self, scores: Tensor, layout: Layout) -> Tensor:
         if self.block_size == (1, 1):
             return scores
         matrices = layout.to_matrices(scores)
@@ -102,8 +109,8 @@ class Pattern:
             return kept
         return layout.mask_from_matrices(_masks.spread_blocks(kept, self.block_size))
 
-    def _m_of_n(self, kernel: Tensor, layout: Layout) -> Tensor:
-        matrices = layout.to_matrices(_masks.magnitude(kernel))
+    def _m_of_n(self, scores: Tensor, layout: Layout) -> Tensor:
+        matrices = layout.to_matrices(scores)
         zeros, group = self.sparsity_m_by_n or (0, 1)
         return layout.mask_from_matrices(_masks.drop_m_of_n(matrices, zeros, group))
 

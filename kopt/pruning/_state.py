@@ -40,6 +40,8 @@ class PruningState(KerasSaveable, tf.Module):
                 "weights": [places[id(member.variable)] for member in group.members],
                 "schedule": keras.saving.serialize_keras_object(group.schedule),
                 "pattern": group.pattern.get_config(),
+                "criterion": keras.saving.serialize_keras_object(group.criterion),
+                "shared": group.shared,
             }
             for group in self.groups
         ]
@@ -49,6 +51,11 @@ class PruningState(KerasSaveable, tf.Module):
         for index, member in enumerate(self.members):
             # One bit a weight.
             store[f"mask_{index}"] = np.packbits(member.mask.numpy())
+            for name, variable in member.memory.items():
+                store[f"memory_{index}_{name}"] = variable.numpy()
+        for index, group in enumerate(self.groups):
+            for name, array in group.criterion.arrays().items():
+                store[f"criterion_{index}_{name}"] = array
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         if "steps" not in store:
@@ -73,9 +80,20 @@ class PruningState(KerasSaveable, tf.Module):
             shape = member.mask.shape
             mask = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
             member.mask.assign(mask.astype("bool"))
+        for index, member in enumerate(self.members):
+            for name, variable in member.memory.items():
+                variable.assign(store[f"memory_{index}_{name}"])
+        for index, group in enumerate(self.groups):
+            prefix = f"criterion_{index}_"
+            names = [key for key in store.keys() if key.startswith(prefix)]
+            group.criterion.take_arrays(
+                {name.removeprefix(prefix): store[name] for name in names}
+            )
 
     def _mask_keys(self, store: Mapping[str, Any]) -> list[str]:
-        return [f"mask_{index}" for index in range(len(store.keys()) - 1)]
+        # A store of Keras has `keys` but is no iterable.
+        count = sum(key.startswith("mask_") for key in store.keys())
+        return [f"mask_{index}" for index in range(count)]
 
     def _obj_type(self) -> str:
         # Keras skips the attributes that all objects of a known kind have.
@@ -94,7 +112,12 @@ def groups_from_config(
             MaskConstraint(v, kernel_layout(owners[id(v)], v.shape)) for v in variables
         ]
         schedule = keras.saving.deserialize_keras_object(config["schedule"])
-        groups.append(MaskGroup(members, schedule, Pattern(**config["pattern"])))
+        criterion = keras.saving.deserialize_keras_object(config["criterion"])
+        criterion.bind(model)
+        pattern = Pattern(**config["pattern"])
+        groups.append(
+            MaskGroup(members, schedule, pattern, criterion, config["shared"])
+        )
     return groups
 
 

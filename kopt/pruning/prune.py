@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import keras
@@ -7,6 +8,7 @@ import keras
 from kopt import _checks
 from kopt._registry import register
 from kopt.pruning._carrier import carry
+from kopt.pruning._criterion import Criterion, Magnitude
 from kopt.pruning._group import MaskConstraint, MaskGroup, Schedule
 from kopt.pruning._layout import kernel_layout
 from kopt.pruning._pattern import Pattern
@@ -18,12 +20,16 @@ from kopt.pruning._weights import (
     prunable_weights,
 )
 from kopt.pruning.constant_sparsity import ConstantSparsity
+from kopt.pruning.movement import Movement
 from kopt.pruning.polynomial_decay import PolynomialDecay
 
 Model = TypeVar("Model", bound=keras.Model)
 
 SCOPES = ("local", "global")
-CRITERIA = ("magnitude",)
+CRITERIA: dict[str, Callable[[], Criterion]] = {
+    "magnitude": Magnitude,
+    "movement": Movement,
+}
 
 
 @register("pruning", serializable=False)
@@ -35,7 +41,7 @@ def prune_low_magnitude(
     sparsity_m_by_n: tuple[int, int] | None = None,
     pruning_policy: PruningPolicy | None = None,
     scope: str = "local",
-    criterion: str = "magnitude",
+    criterion: str | Criterion = "magnitude",
     layers: Selection | None = None,
 ) -> Model:
     """Prune the smallest weights of a model while it trains.
@@ -66,7 +72,9 @@ def prune_low_magnitude(
             pruned.
         scope: `"local"` brings each weight to the sparsity of the schedule;
             `"global"` all of them together, those with larger weights less.
-        criterion: What makes a weight worth keeping: `"magnitude"`.
+        criterion: What makes a weight worth keeping: `"magnitude"`; `"movement"`, where
+            training moves it (`Movement`); or a `Gradient(x, y, loss)`, what the loss
+            would lose with it.
         layers: The layers to prune, with all inside them: layers, or regular
             expressions for whole names or paths. Or a function from a layer to a bool.
 
@@ -96,17 +104,21 @@ def prune_low_magnitude(
     """
     _checks.finite_weights("model", _checks.keras_model("model", model))
     _checks.one_of("scope", scope, SCOPES)
-    _checks.one_of("criterion", criterion, CRITERIA)
     schedule = _checked_schedule(pruning_schedule)
     pattern = Pattern(block_size, block_pooling_type, sparsity_m_by_n)
+    criterion = _checked_criterion(criterion)
+    criterion.check(pattern, schedule)
     if scope == "global" and not pattern.is_scheduled:
         raise ValueError(
             "`sparsity_m_by_n` gives every weight the same sparsity, so `scope` must "
             f"be 'local'. Received: sparsity_m_by_n={sparsity_m_by_n}, scope={scope!r}."
         )
     members = _members(model, layers, pruning_policy, pattern)
-    budgets = [members] if scope == "global" else [[member] for member in members]
-    groups = [MaskGroup(budget, schedule, pattern) for budget in budgets]
+    criterion.bind(model)
+    shared = scope == "global"
+    apart = not (shared or criterion.scores_together)
+    parts = [[member] for member in members] if apart else [members]
+    groups = [MaskGroup(part, schedule, pattern, criterion, shared) for part in parts]
     carry(model).groups += groups
     for group in groups:
         group.start()
@@ -143,6 +155,18 @@ def _members(
             "call of their own."
         )
     return [MaskConstraint(*pair) for pair in zip(variables, layouts, strict=True)]
+
+
+def _checked_criterion(criterion: Any) -> Criterion:
+    if isinstance(criterion, Criterion):
+        return criterion
+    if criterion == "gradient":
+        raise ValueError(
+            "The criterion 'gradient' needs samples and a loss: "
+            "criterion=kopt.pruning.Gradient(x, y, loss)."
+        )
+    hint = "Or pass a kopt.pruning.Gradient(x, y, loss)."
+    return CRITERIA[_checks.one_of("criterion", criterion, tuple(CRITERIA), hint)]()
 
 
 def _checked_schedule(schedule: Any) -> Schedule:

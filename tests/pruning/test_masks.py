@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 import pytest
 
@@ -8,10 +7,12 @@ from tests.reference import pruning as reference
 random = np.random.default_rng(1)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
-def test_a_weight_is_worth_its_absolute_value(dtype):
-    weights = keras.ops.cast([-2.0, 0.0, 1.5], dtype)
-    np.testing.assert_array_equal(_masks.magnitude(weights), [2.0, 0.0, 1.5])
+def test_scores_without_sign_keep_their_order():
+    scores = np.concatenate([random.normal(size=500), 1e-30 * random.normal(size=9)])
+    scores = np.append(scores, [0.0, -np.inf, np.inf]).astype("float32")
+    positive = np.asarray(_masks.without_sign(scores)).view("int32")
+    assert (positive >= 0).all()
+    np.testing.assert_array_equal(np.argsort(positive), np.argsort(scores))
 
 
 @pytest.mark.parametrize(

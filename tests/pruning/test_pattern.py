@@ -12,9 +12,9 @@ CONV = keras.layers.Conv2D(1, 1)
 
 
 def masks(pattern, kernels, sparsity, layer=DENSE):
-    kernels = [kernel.astype("float32") for kernel in kernels]
+    scores = [np.abs(kernel).astype("float32") for kernel in kernels]
     layouts = [kernel_layout(layer, kernel.shape) for kernel in kernels]
-    return [np.asarray(m) for m in pattern.masks(kernels, layouts, sparsity)]
+    return [np.asarray(m) for m in pattern.masks(scores, layouts, sparsity)]
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (3, 3, 4, 5), (2, 3, 4)])

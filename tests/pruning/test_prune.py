@@ -212,7 +212,6 @@ def test_pruning_twice_is_refused():
     ("arguments", "error", "message"),
     [
         (dict(scope="layer"), ValueError, "'local', 'global'"),
-        (dict(criterion="movement"), ValueError, "'magnitude'"),
         (dict(scope="global", sparsity_m_by_n=(2, 4)), ValueError, "must be 'local'"),
         (dict(pruning_schedule=0.5), TypeError, "PolynomialDecay, a ConstantSparsity"),
         (dict(pruning_schedule=lambda: 0.5), ValueError, "Calling it with step 1"),

@@ -54,6 +54,27 @@ def m_of_n(matrix, zeros, group):
     return mask
 
 
+def movement(weights, gradient, rate, steps, renewals, sparsity):
+    """Hard movement pruning of Sanh et al., 2020, with plain gradient descent.
+
+    The forward pass sees the weights times the mask of the highest scores; weights and
+    scores move by the gradient that comes through it (straight-through):
+
+        W = W - rate g,    S = S - W g
+    """
+    weights = np.array(weights, "float64")
+    scores, mask = np.zeros_like(weights), np.ones_like(weights, bool)
+    for step in range(steps):
+        slope = gradient(weights * mask, step)
+        scores = scores - weights * slope
+        weights = weights - rate * slope
+        # The masks of the step that comes next, which is number step + 2 from 1.
+        if step + 2 in renewals:
+            count = kept_count(scores.size, sparsity(step + 2))
+            mask = keep_largest(scores.ravel(), count).reshape(scores.shape)
+    return weights, scores, mask
+
+
 def polynomial(step, initial, final, begin, end, power):
     progress = min(max((step - begin) / (end - begin), 0.0), 1.0)
     return final + (initial - final) * (1 - progress) ** power
