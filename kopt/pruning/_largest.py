@@ -94,7 +94,10 @@ def _selection(border_of: Callable[[Tensor, Tensor], Border]) -> Any:
         input_signature=[
             tf.TensorSpec([None], tf.float32),
             tf.TensorSpec([], tf.int32),
-        ]
+        ],
+        # A network calls it once a weight. Copied into each place, its loops would take
+        # seconds to optimize before the first training step.
+        experimental_attributes={"_noinline": True},
     )
     def select(scores: Tensor, count: Tensor) -> Tensor:
         keys = tf.bitcast(scores, tf.int32)
