@@ -14,8 +14,7 @@ from tests.test_public_api import public
 
 ROOT = Path(__file__).parents[1]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PAGES = ["README.md", "docs/pruning.md"]
 
 
 @pytest.mark.parametrize(("area", "name"), public())
@@ -31,12 +30,12 @@ def test_docstring_example_shows_what_happens(area, name, tmp_path, monkeypatch)
     assert runner.failures == 0, "".join(report)
 
 
-def test_readme_has_examples():
-    assert len(BLOCKS) >= 2
-
-
-def test_readmes_examples_run_in_order(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_of_a_page_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    text = (ROOT / page).read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 2
     names: dict[str, object] = {}
-    for number, block in enumerate(BLOCKS, start=1):
-        exec(compile(block, f"README.md, example {number}", "exec"), names)
+    for number, block in enumerate(blocks, start=1):
+        exec(compile(block, f"{page}, example {number}", "exec"), names)

@@ -9,6 +9,7 @@ from kopt.pruning.one_shot import OneShot as OneShot
 from kopt.pruning.polynomial_decay import PolynomialDecay as PolynomialDecay
 from kopt.pruning.prune import prune_low_magnitude as prune_low_magnitude
 from kopt.pruning.report import sparsity_report as sparsity_report
+from kopt.pruning.rewinding import rewind as rewind
 from kopt.pruning.strip import strip_pruning as strip_pruning
 
 __all__ = _registry.names("pruning")

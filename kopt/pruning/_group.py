@@ -121,6 +121,13 @@ class MaskGroup(tf.Module):
             self._renew({})
             self.apply()
 
+    def begin_anew(self) -> None:
+        """Keep the masks and forget what the weights were when they were chosen."""
+        for member in self.members:
+            for name, value in self.criterion.memory(member.variable).items():
+                member.memory[name].assign(value)
+        self.apply()
+
     def apply(self) -> None:
         """Write the zeros into the variables."""
         for member in self.members:

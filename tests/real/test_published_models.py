@@ -77,3 +77,26 @@ def test_files_of_the_face_classifier_know_every_patch(patches, quantization, tm
     kopt.export.tflite(model, path, quantization, data)
     outputs = kopt.export.Interpreter(path).predict(x)
     assert face_accuracy(outputs.values(), is_face) >= 0.99
+
+
+def test_emotion_model_pruned_by_half_gives_the_same_answers(portraits):
+    model = datasets.emotion_model()
+    expected = model.predict(portraits, verbose=0)
+    # Nobody gave its faces labels: what it is fine-tuned to is what it said itself.
+    model.compile(kopt.Adam(1e-4), "kl_divergence")
+    steps = dict(begin_step=0, end_step=200, frequency=10)
+    schedule = kopt.pruning.PolynomialDecay(0.0, 0.5, **steps)
+    kopt.pruning.prune_low_magnitude(model, schedule, scope="global")
+    flipped = np.concatenate([portraits, portraits[:, :, ::-1]])
+    answers = datasets.emotion_model().predict(flipped, verbose=0)
+    model.fit(flipped, answers, batch_size=20, epochs=25, verbose=0)
+    assert kopt.pruning.sparsity_report(model).sparsity == pytest.approx(0.5, abs=1e-4)
+    assert same(model.predict(portraits, verbose=0), expected) >= 0.99
+
+
+def test_face_classifier_pruned_at_once_by_half_knows_every_patch(patches):
+    x, is_face = patches
+    model = datasets.face_classifier()
+    kopt.pruning.prune_low_magnitude(model, kopt.pruning.OneShot(0.5), scope="global")
+    assert kopt.pruning.sparsity_report(model).sparsity == pytest.approx(0.5, abs=1e-4)
+    assert face_accuracy(model.predict(x, verbose=0), is_face) >= 0.99
