@@ -14,7 +14,10 @@ from tests.test_public_api import public
 
 ROOT = Path(__file__).parents[1]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-PAGES = ["README.md", "docs/pruning.md"]
+PAGES = [
+    "README.md",
+    pytest.param("docs/pruning.md", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("area", "name"), public())

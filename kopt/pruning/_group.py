@@ -20,6 +20,7 @@ from kopt.pruning import _keras
 from kopt.pruning._criterion import Criterion, Magnitude
 from kopt.pruning._layout import Layout
 from kopt.pruning._pattern import Pattern
+from kopt.pruning._units import UnitLayout, UnitPattern
 
 Tensor = Any
 Schedule = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -31,9 +32,11 @@ class MaskConstraint(keras.constraints.Constraint):
     The earlier constraint sees the pruned weights, so that both hold in the end.
     """
 
-    def __init__(self, variable: keras.Variable, layout: Layout) -> None:
+    def __init__(self, variable: keras.Variable, layout: Layout | UnitLayout) -> None:
         self.variable = variable
-        self.layout = layout
+        self.layout: Any = layout
+        # No optimizer updates it, so none applies its constraint either.
+        self.is_statistic = not variable.trainable
         self.inner = variable.constraint
         self.group: MaskGroup
         everything = np.ones(variable.shape, "bool")
@@ -91,7 +94,7 @@ class MaskGroup(tf.Module):
         self,
         members: Sequence[MaskConstraint],
         schedule: Schedule,
-        pattern: Pattern,
+        pattern: Pattern | UnitPattern,
         criterion: Criterion | None = None,
         shared: bool = True,
     ) -> None:
@@ -153,6 +156,9 @@ class MaskGroup(tf.Module):
             return
         due = ops.logical_and(self.schedule(self._next_step())[0], moved)
         ops.cond(due, lambda: self._renew({id(caller): weights}), lambda: None)
+        for member in self.members:
+            if member.is_statistic:
+                member.variable.assign(member.masked(member.variable))
 
     def _renew(self, updated: dict[int, Tensor]) -> None:
         """Make new masks, from the values in `updated` where these are given."""

@@ -1,17 +1,26 @@
 """The private names of Keras that pruning needs, all in one place.
 
 Keras has no public way to list the layers inside layers, to know which optimizer is
-calling a constraint, to reach the moving average of a variable, or to save state that
-is not a layer's. Each name has a canary in `tests/pruning/test_keras.py`.
+calling a constraint, to reach the moving average of a variable, to save state that is
+not a layer's, or to read a functional model's graph and the operations in it. Each
+name has a canary in `tests/pruning/test_keras.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
 from keras.src.backend.common import global_state
+from keras.src.models.functional import Functional
+from keras.src.ops.numpy import Concatenate as ConcatenateOperation
+from keras.src.ops.numpy import Multiply as MultiplyOperation
 from keras.src.saving.keras_saveable import KerasSaveable as KerasSaveable
+
+# What joins tensors end to end, and what gives zero where one factor is.
+CONCATENATIONS = (keras.layers.Concatenate, ConcatenateOperation)
+PRODUCTS = (keras.layers.Multiply, MultiplyOperation)
 
 
 class Update(NamedTuple):
@@ -74,3 +83,46 @@ def nested_layers(model: keras.Model) -> list[keras.Layer]:
     """Every layer of a model at any depth, outer ones before what they hold."""
     layers: list[keras.Layer] = model._flatten_layers(include_self=False)
     return layers
+
+
+class GraphCall(NamedTuple):
+    """One call in a functional model's graph.
+
+    Args:
+        operation: The layer, or the operation that is no layer, such as `ops.add`.
+        inputs: The symbolic tensors among its arguments.
+        outputs: The symbolic tensors that it returned.
+        arguments: From other tensors by the `id` of the symbolic ones to the call's
+            positional and keyword arguments.
+    """
+
+    operation: Any
+    inputs: list[keras.KerasTensor]
+    outputs: list[keras.KerasTensor]
+    arguments: Callable[[Mapping[int, Any]], tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+def has_graph(model: Any) -> bool:
+    """Whether a model does what the graph of its layers says, and nothing else."""
+    if isinstance(model, keras.Sequential):
+        graph, plain = model._functional, keras.Sequential
+    else:
+        graph, plain = model, Functional
+    return isinstance(graph, Functional) and type(model).call is plain.call
+
+
+def graph_calls(model: keras.Model) -> list[GraphCall]:
+    """The calls of a model's graph, producers before consumers."""
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    by_depth = graph._nodes_by_depth
+    return [
+        GraphCall(
+            node.operation,
+            list(node.input_tensors),
+            list(node.outputs),
+            node.arguments.fill_in,
+        )
+        for depth in sorted(by_depth, reverse=True)
+        for node in by_depth[depth]
+        if node.operation and not node.is_input
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from kopt.pruning._group import MaskConstraint, MaskGroup
 from kopt.pruning._keras import KerasSaveable
-from kopt.pruning._layout import kernel_layout
+from kopt.pruning._layout import Layout, kernel_layout
 from kopt.pruning._pattern import Pattern
+from kopt.pruning._units import UnitLayout, UnitPattern
 from kopt.pruning._weights import layers_of_weights
 
 
@@ -42,6 +43,7 @@ class PruningState(KerasSaveable, tf.Module):
                 "pattern": group.pattern.get_config(),
                 "criterion": keras.saving.serialize_keras_object(group.criterion),
                 "shared": group.shared,
+                **_units_config(group),
             }
             for group in self.groups
         ]
@@ -108,17 +110,29 @@ def groups_from_config(
     groups = []
     for config in configs:
         variables = [weights[place] for place in config["weights"]]
-        members = [
-            MaskConstraint(v, kernel_layout(owners[id(v)], v.shape)) for v in variables
-        ]
+        pattern: Pattern | UnitPattern
+        layouts: Sequence[Layout | UnitLayout]
+        if "units" in config:
+            pattern = UnitPattern.from_config(config["pattern"])
+            layouts = [UnitLayout.from_config(layout) for layout in config["units"]]
+        else:
+            pattern = Pattern(**config["pattern"])
+            layouts = [kernel_layout(owners[id(v)], v.shape) for v in variables]
+        pairs = zip(variables, layouts, strict=True)
+        members = [MaskConstraint(*pair) for pair in pairs]
         schedule = keras.saving.deserialize_keras_object(config["schedule"])
         criterion = keras.saving.deserialize_keras_object(config["criterion"])
         criterion.bind(model)
-        pattern = Pattern(**config["pattern"])
-        groups.append(
-            MaskGroup(members, schedule, pattern, criterion, config["shared"])
-        )
+        shared = config["shared"]
+        groups.append(MaskGroup(members, schedule, pattern, criterion, shared))
     return groups
+
+
+def _units_config(group: MaskGroup) -> dict[str, Any]:
+    """Where whole units lie in the weights, if such are pruned."""
+    if not isinstance(group.pattern, UnitPattern):
+        return {}
+    return {"units": [member.layout.get_config() for member in group.members]}
 
 
 def _arrays(model: keras.Model) -> list[keras.Variable]:

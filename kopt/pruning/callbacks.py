@@ -84,6 +84,9 @@ class PruningSummaries(_OfPrunedModels):
                 # The step that was trained last; the group counts the next.
                 step = int(group.step.numpy()) - 1
                 for member in group.members:
+                    # Of whole filters their biases are left out, as in the report.
+                    if not getattr(member.layout, "is_scored", True):
+                        continue
                     mask = member.mask.numpy()
                     kept, size = kept + mask.sum(), size + mask.size
                     self._write(group, member, mask, step)

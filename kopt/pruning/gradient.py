@@ -81,7 +81,8 @@ class Gradient(Criterion):
                 "This Gradient came from a configuration and has no samples. Load the "
                 "weights file of the pruned model too, or prune with a new one."
             )
-        variables = [member.variable for member in members]
+        trained = [member for member in members if member.variable.trainable]
+        variables = [member.variable for member in trained]
         with tf.GradientTape() as tape:
             outputs = self._model(_tensors(self.x), training=False)
             loss = ops.mean(self.loss(_tensors(self.y), outputs))
@@ -97,13 +98,9 @@ class Gradient(Criterion):
                     f"The loss of `criterion` does not depend on {variable.path!r}. "
                     "Choose the layers that it depends on with `layers`."
                 )
-        pairs = zip(candidates, gradients, strict=True)
-        return [
-            ops.abs(
-                ops.cast(w, "float32") * ops.cast(tf.convert_to_tensor(g), "float32")
-            )
-            for w, g in pairs
-        ]
+        taken = dict(zip(map(id, trained), gradients, strict=True))
+        pairs = zip(members, candidates, strict=True)
+        return [_product(weights, taken.get(id(member))) for member, weights in pairs]
 
     def arrays(self) -> dict[str, Any]:
         flat = keras.tree.flatten((self.x, self.y))
@@ -128,6 +125,14 @@ class Gradient(Criterion):
         criterion = cls(x, y, keras.saving.deserialize_keras_object(config["loss"]))
         criterion.ready = False
         return criterion
+
+
+def _product(weights: Tensor, gradient: Any) -> Tensor:
+    weights = ops.cast(weights, "float32")
+    if gradient is None:
+        # Statistics, which follow their unit and are not scored themselves.
+        return ops.zeros_like(weights)
+    return ops.abs(weights * ops.cast(tf.convert_to_tensor(gradient), "float32"))
 
 
 def _arrays(given: Any) -> Any:

@@ -13,6 +13,7 @@ from kopt.pruning._group import MaskConstraint, MaskGroup, Schedule
 from kopt.pruning._layout import kernel_layout
 from kopt.pruning._pattern import Pattern
 from kopt.pruning._schedule import checked_sparsity
+from kopt.pruning._structure import STRUCTURES, structured_members
 from kopt.pruning._weights import (
     PruningPolicy,
     Selection,
@@ -43,6 +44,8 @@ def prune_low_magnitude(
     scope: str = "local",
     criterion: str | Criterion = "magnitude",
     layers: Selection | None = None,
+    *,
+    structure: str | None = None,
 ) -> Model:
     """Prune the smallest weights of a model while it trains.
 
@@ -77,6 +80,14 @@ def prune_low_magnitude(
             would lose with it.
         layers: The layers to prune, with all inside them: layers, or regular
             expressions for whole names or paths. Or a function from a layer to a bool.
+        structure: `"filters"` prunes whole filters and units of a functional or
+            sequential model, with their biases and what normalizes them: channels
+            that are added together as one, those of the model's outputs not at all.
+            `"heads"` prunes attention heads. The schedule's sparsity is then the
+            share of filters or heads, the smallest by root mean square; one of each
+            layer stays. One that was pruned seldom comes back, as no gradient reaches
+            it. `kopt.pruning.remove_filters` takes them out. Defaults to `None`: single
+            weights, blocks or m of n.
 
     Returns:
         `model` itself.
@@ -113,18 +124,43 @@ def prune_low_magnitude(
             "`sparsity_m_by_n` gives every weight the same sparsity, so `scope` must "
             f"be 'local'. Received: sparsity_m_by_n={sparsity_m_by_n}, scope={scope!r}."
         )
-    members = _members(model, layers, pruning_policy, pattern)
     criterion.bind(model)
     shared = scope == "global"
-    apart = not (shared or criterion.scores_together)
-    parts = [[member] for member in members] if apart else [members]
-    groups = [MaskGroup(part, schedule, pattern, criterion, shared) for part in parts]
+    if structure is None:
+        members = _members(model, layers, pruning_policy, pattern)
+        apart = not (shared or criterion.scores_together)
+        parts = [[member] for member in members] if apart else [members]
+        groups = [
+            MaskGroup(part, schedule, pattern, criterion, shared) for part in parts
+        ]
+    else:
+        _checked_structure(structure, pattern, criterion)
+        members, units = structured_members(
+            model, structure, layers, pruning_policy, is_shared=shared
+        )
+        groups = [MaskGroup(members, schedule, units, criterion)]
     carry(model).groups += groups
     for group in groups:
         group.start()
     # A training step that was compiled before does not know the masks.
     model.train_function = None
     return model
+
+
+def _checked_structure(structure: str, pattern: Pattern, criterion: Criterion) -> None:
+    _checks.one_of("structure", structure, STRUCTURES)
+    if criterion.signed:
+        raise ValueError(
+            f"The criterion {type(criterion).__name__} scores single weights or "
+            f"blocks, not structure={structure!r}. Use 'magnitude', or a "
+            "kopt.pruning.Gradient(x, y, loss)."
+        )
+    if pattern != Pattern():
+        raise ValueError(
+            "`structure` prunes whole filters or heads, which have no blocks or groups "
+            "inside: leave out `block_size`, `block_pooling_type` and "
+            f"`sparsity_m_by_n`. Received: structure={structure!r}, {pattern}."
+        )
 
 
 def _members(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from kopt import _checks, _extras
 from kopt._registry import register
 from kopt.pruning._group import MaskConstraint
+from kopt.pruning._table import table
 from kopt.pruning._weights import is_kernel
 
 
@@ -108,7 +108,7 @@ class SparsityReport:
         rows.append(("kernels and embeddings", "", *_numbers(self), ""))
         total = WeightSparsity("", (), self.total_size, self.total_zeros, False)
         rows.append(("all weights", "", *_numbers(total), ""))
-        return _table(rows)
+        return table(rows, left=(0, 5))
 
 
 @register("pruning", serializable=False)
@@ -140,8 +140,10 @@ def sparsity_report(model: keras.Model) -> SparsityReport:
         values = keras.ops.convert_to_numpy(variable.value)
         zeros = int(values.size - np.count_nonzero(values))
         total_size, total_zeros = total_size + values.size, total_zeros + zeros
-        pruned = isinstance(variable.constraint, MaskConstraint)
-        if pruned or is_kernel(variable):
+        mask = variable.constraint
+        pruned = isinstance(mask, MaskConstraint)
+        # Whole filters are pruned with their biases; these are no rows of their own.
+        if is_kernel(variable) or (pruned and getattr(mask.layout, "is_scored", True)):
             shape = tuple(values.shape)
             weights.append(
                 WeightSparsity(variable.path, shape, values.size, zeros, pruned)
@@ -152,16 +154,3 @@ def sparsity_report(model: keras.Model) -> SparsityReport:
 def _numbers(counted: WeightSparsity | SparsityReport) -> tuple[str, str, str]:
     share = f"{100 * counted.sparsity:.1f} %"
     return f"{counted.size:,}", f"{counted.zeros:,}", share
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = (0, 5)
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if index in left else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)

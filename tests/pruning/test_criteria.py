@@ -154,6 +154,37 @@ def test_gradients_of_a_global_budget_empty_what_the_loss_does_not_see():
     }
 
 
+def test_gradients_tell_which_filters_the_loss_would_miss():
+    x, y = data()
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(4, name="hidden"),
+            layers.BatchNormalization(),
+            layers.Dense(3, name="last"),
+        ]
+    )
+    kernel = model.get_layer("last").kernel
+    # Large units that nothing comes of, and small ones that the outputs are made of.
+    model.get_layer("hidden").kernel.assign(np.ones((6, 4)) * [5.0, 5.0, 0.1, 0.1])
+    kernel.assign(np.array([[1e-6], [1e-6], [1.0], [1.0]]) * np.ones((4, 3)))
+    prune_low_magnitude(
+        model,
+        pruning.OneShot(0.5),
+        structure="filters",
+        criterion=Gradient(x, y, "mse"),
+    )
+    hidden = model.get_layer("hidden").get_weights()[0]
+    assert hidden.any(axis=0).tolist() == [False, False, True, True]
+
+
+def test_movement_of_filters_is_refused():
+    with pytest.raises(ValueError, match="scores single weights or blocks"):
+        prune_low_magnitude(
+            mlp(), from_zero(), structure="filters", criterion="movement"
+        )
+
+
 def test_a_local_budget_of_gradients_is_each_weights_own():
     x, y = data()
     model = prune_low_magnitude(mlp(), growing(), criterion=Gradient(x, y, "mse"))

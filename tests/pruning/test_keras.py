@@ -131,3 +131,45 @@ def test_an_attribute_that_is_saveable_is_saved_with_its_model(name, tmp_path):
     else:
         model.save_weights(tmp_path / name)
     assert model.state.saved == 1
+
+
+def test_the_graph_of_a_model_is_its_calls_in_order():
+    inputs = keras.Input((4, 3))
+    dense = layers.Dense(3)
+    outputs = layers.MultiHeadAttention(1, 2)(dense(dense(inputs)), value=inputs)
+    calls = _keras.graph_calls(keras.Model(inputs, outputs))
+    assert [call.operation for call in calls[:2]] == [dense, dense]
+    assert calls[0].inputs[0] is inputs
+    assert calls[1].inputs == calls[0].outputs
+    assert calls[2].outputs[0] is outputs
+    given = {id(tensor): number for number, tensor in enumerate(calls[2].inputs)}
+    assert calls[2].arguments(given) == ((0,), {"value": 1})
+
+
+def test_a_sequential_model_has_a_graph_once_it_is_built():
+    model = mlp()
+    assert [call.operation for call in _keras.graph_calls(model)] == model.layers
+    assert _keras.has_graph(model)
+    assert not _keras.has_graph(keras.Sequential([layers.Dense(3)]))
+
+
+def test_a_model_that_computes_in_its_own_call_has_no_graph_to_go_by():
+    class Doubled(keras.Model):
+        def call(self, x):
+            return 2 * super().call(x)
+
+    inputs = keras.Input((3,))
+    outputs = layers.Dense(3)(inputs)
+    assert _keras.has_graph(keras.Model(inputs, outputs))
+    assert not _keras.has_graph(Doubled(inputs, outputs))
+    assert not _keras.has_graph(keras.Model())
+
+
+def test_concatenations_and_products_are_told_apart_from_other_operations():
+    x = keras.Input((3,))
+    results = [keras.ops.concatenate([x, x]), keras.ops.multiply(x, x), x * x, x + x]
+    model = keras.Model(x, results)
+    kinds = (_keras.CONCATENATIONS, _keras.PRODUCTS)
+    made = {id(c.outputs[0]): c.operation for c in _keras.graph_calls(model)}
+    found = [[isinstance(made[id(r)], kind) for kind in kinds] for r in results]
+    assert found == [[True, False], [False, True], [False, True], [False, False]]
