@@ -183,10 +183,8 @@ class Flow:
         if not (all(len(c.slots) for c in inputs) or isinstance(layer, _TAKES_ANY)):
             pass
         elif isinstance(layer, keras.Model):
-            sizes = (
-                [tensor.shape[-1] for tensor in layer.inputs] if layer.inputs else []
-            )
-            if has_graph(layer) and sizes == [len(c.slots) for c in inputs]:
+            sizes = [len(channels.slots) for channels in inputs]
+            if has_graph(layer) and sizes == [t.shape[-1] for t in layer.inputs]:
                 for index, channels in enumerate(inputs):
                     self.met(layer, f"input_{index}", channels.slots)
                 outputs = self._through(layer, inputs)

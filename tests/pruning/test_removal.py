@@ -341,6 +341,27 @@ def test_a_nested_model_that_is_called_twice_stays_one():
     assert len(smaller.weights) == len(model.weights)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Inner(keras.Model):
+    """A model whose graph nobody sees."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.dense = layers.Dense(4, activation="relu")
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_a_subclassed_model_inside_the_model_keeps_its_channels():
+    def build(x):
+        x = Inner(name="inner")(layers.Dense(4, name="first")(x))
+        return layers.Dense(3)(layers.Dense(4, name="second")(x))
+
+    model = empty(model_of((5,), build), "first second", [0])
+    assert widths(removed(model), "first", "inner", "second") == [4, 4, 3]
+
+
 def test_units_that_become_maps_go_by_whole_channels():
     def build(x):
         x = layers.Reshape((2, 2, 4))(layers.Dense(16, "relu", name="first")(x))
