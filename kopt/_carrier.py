@@ -75,10 +75,32 @@ def put_on(model: Any, carrier: type[Carrier], carried: Any) -> None:
 def take_off(model: Any, carrier: type[Carrier]) -> None:
     """Take from a model what it carries, and give it its own class back."""
     delattr(model, carrier.kept_as)
-    # Where another carrier was put on top, this one has to stay; with nothing carried
-    # it trains and saves as the model that it was.
-    if carrier in type(model).__bases__:
+    # Where another carrier was put on top, this one has to stay until that is taken
+    # off; with nothing carried it trains and saves as the model that it was.
+    while "plain_class" in vars(type(model)):
+        if hasattr(model, type(model).kept_as):
+            return
         model.__class__ = type(model).plain_class
+
+
+def mark_as_added(variable: keras.Variable) -> keras.Variable:
+    """Say of a variable that a carrier adds it to a model, anew whenever that loads."""
+    variable.kopt_added = True
+    return variable
+
+
+def own_arrays(model: keras.Model) -> list[keras.Variable]:
+    """The weights that a model's class makes, but scalars, in order.
+
+    A carrier finds weights again by their place in this list. Added ones and scalars
+    (ranges of a quantized model's activations) are put on when the model inside has
+    been rebuilt.
+    """
+    return [
+        variable
+        for variable in model.weights
+        if len(variable.shape) and not getattr(variable, "kopt_added", False)
+    ]
 
 
 @cache

@@ -18,6 +18,8 @@ from keras.src.ops.numpy import Concatenate as ConcatenateOperation
 from keras.src.ops.numpy import Multiply as MultiplyOperation
 from keras.src.saving.keras_saveable import KerasSaveable as KerasSaveable
 
+from kopt._weights import nested_layers as nested_layers
+
 # What joins tensors end to end, and what gives zero where one factor is.
 CONCATENATIONS = (keras.layers.Concatenate, ConcatenateOperation)
 PRODUCTS = (keras.layers.Multiply, MultiplyOperation)
@@ -77,12 +79,6 @@ def evaluated(update: Update, variable: keras.Variable) -> list[keras.Variable]:
         index = update.optimizer._get_variable_index(variable)
         kept.append(update.optimizer._model_variables_moving_average[index])
     return kept
-
-
-def nested_layers(model: keras.Model) -> list[keras.Layer]:
-    """Every layer of a model at any depth, outer ones before what they hold."""
-    layers: list[keras.Layer] = model._flatten_layers(include_self=False)
-    return layers
 
 
 class GraphCall(NamedTuple):

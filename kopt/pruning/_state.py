@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kopt._carrier import own_arrays
 from kopt.pruning._group import MaskConstraint, MaskGroup
 from kopt.pruning._keras import KerasSaveable
 from kopt.pruning._layout import Layout, kernel_layout
@@ -35,7 +36,7 @@ class PruningState(KerasSaveable, tf.Module):
 
     def get_config(self, model: keras.Model) -> list[dict[str, Any]]:
         """What it takes to prune a model of the same architecture in the same way."""
-        places = {id(variable): i for i, variable in enumerate(_arrays(model))}
+        places = {id(variable): i for i, variable in enumerate(own_arrays(model))}
         return [
             {
                 "weights": [places[id(member.variable)] for member in group.members],
@@ -106,7 +107,7 @@ def groups_from_config(
     model: keras.Model, configs: list[dict[str, Any]]
 ) -> list[MaskGroup]:
     """Put the groups of a saved model on one that was just rebuilt."""
-    weights, owners = _arrays(model), layers_of_weights(model)
+    weights, owners = own_arrays(model), layers_of_weights(model)
     groups = []
     for config in configs:
         variables = [weights[place] for place in config["weights"]]
@@ -133,12 +134,3 @@ def _units_config(group: MaskGroup) -> dict[str, Any]:
     if not isinstance(group.pattern, UnitPattern):
         return {}
     return {"units": [member.layout.get_config() for member in group.members]}
-
-
-def _arrays(model: keras.Model) -> list[keras.Variable]:
-    """The weights but scalars, in order.
-
-    Scalars come and go: a quantized model's activation ranges are put on when the
-    model inside has been rebuilt.
-    """
-    return [variable for variable in model.weights if len(variable.shape)]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import keras
 
-from kopt.pruning._keras import nested_layers
-
-# How layers name the weights that they multiply their input with, or look it up in.
-_KERNEL_NAME = re.compile(r"(.*_)?(kernel|embeddings)|w|weights?")
+from kopt._weights import Selection as Selection
+from kopt._weights import chosen_weights, nested_layers
+from kopt._weights import is_kernel as is_kernel
+from kopt._weights import layers_of_weights as layers_of_weights
 
 
 class PruningPolicy(Protocol):
@@ -22,22 +20,6 @@ class PruningPolicy(Protocol):
     """
 
     def allow_pruning(self, layer: keras.Layer) -> bool: ...
-
-
-Selection = Callable[[keras.Layer], bool] | Iterable[keras.Layer | str]
-
-
-def layers_of_weights(model: keras.Model) -> dict[int, keras.Layer]:
-    """The layer of each trainable weight, by the weight's `id`.
-
-    It is the innermost one that has the weight, or the recurrent layer of a cell.
-    """
-    owners: dict[int, keras.Layer] = {}
-    for layer in [model, *nested_layers(model)]:
-        for variable in layer.trainable_variables:
-            if not (_is_cell(layer) and id(variable) in owners):
-                owners[id(variable)] = layer
-    return owners
 
 
 def prunable_weights(
@@ -63,7 +45,7 @@ def prunable_weights(
             "`layer.trainable = True`, or give your own layer a method "
             "`get_prunable_weights()` that returns a list of its variables."
         )
-    chosen = _chosen(model, selection, owners)
+    chosen = chosen_weights(model, selection, owners)
     if policy is not None:
         if hasattr(policy, "ensure_model_supports_pruning"):
             policy.ensure_model_supports_pruning(model)
@@ -73,50 +55,6 @@ def prunable_weights(
     if not pruned:
         raise ValueError(_nothing_left(selection, policy, kernels, owners))
     return pruned
-
-
-def is_kernel(variable: keras.Variable) -> bool:
-    """Whether a variable is a float matrix, or more, that a layer works with."""
-    return bool(
-        len(variable.shape) >= 2
-        and keras.backend.is_float_dtype(variable.dtype)
-        and _KERNEL_NAME.fullmatch(variable.name)
-    )
-
-
-def _chosen(
-    model: keras.Model, selection: Selection | None, owners: dict[int, keras.Layer]
-) -> set[int]:
-    if selection is None:
-        return set(owners)
-    if isinstance(selection, (str, keras.Layer)):
-        selection = [selection]
-    if callable(selection):
-        return {key for key, layer in owners.items() if selection(layer)}
-    chosen: set[int] = set()
-    for item in selection:
-        for layer in _matching(model, item):
-            chosen |= {id(variable) for variable in layer.trainable_variables}
-    return chosen
-
-
-def _matching(model: keras.Model, item: Any) -> Sequence[keras.Layer]:
-    layers = nested_layers(model)
-    if isinstance(item, str):
-        found = [
-            layer
-            for layer in layers
-            if re.fullmatch(item, layer.name) or re.fullmatch(item, layer.path or "")
-        ]
-    else:
-        found = [layer for layer in layers if layer is item]
-    if not found:
-        known = ", ".join(dict.fromkeys(layer.name for layer in layers))
-        raise ValueError(
-            "`layers` must be layers of the model, or regular expressions that match "
-            f"a whole name or path. Received: {item!r}, which fits none of: {known}."
-        )
-    return found
 
 
 def _nothing_left(
@@ -145,7 +83,3 @@ def _with(model: keras.Model) -> list[keras.Layer]:
 def _declared(layer: keras.Layer) -> list[keras.Variable]:
     declare = getattr(layer, "get_prunable_weights", None)
     return list(declare()) if callable(declare) else []
-
-
-def _is_cell(layer: keras.Layer) -> bool:
-    return hasattr(layer, "state_size") and not isinstance(layer, keras.layers.RNN)
