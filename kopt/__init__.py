@@ -14,6 +14,7 @@ if keras.backend.backend() != "tensorflow":
 
 from kopt import (
     callbacks,
+    clustering,
     layers,
     optimizers,
     pruning,
@@ -34,6 +35,7 @@ __all__ = [
     *_LAZY,
     "__version__",
     "callbacks",
+    "clustering",
     "layers",
     "optimizers",
     "pruning",
