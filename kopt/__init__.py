@@ -27,7 +27,7 @@ from kopt._version import __version__
 from kopt.optimizers import *  # noqa: F403 - the area's registry is the one list
 from kopt.sharpness import *  # noqa: F403 - likewise
 
-_LAZY = ("evaluation", "export", "tuning")
+_LAZY = ("evaluation", "export", "tfmot", "tuning")
 
 __all__ = [
     *optimizers.__all__,
