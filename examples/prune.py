@@ -43,6 +43,7 @@ PATTERNS: dict[str, dict[str, Any]] = {
     "blocks of 4 inputs (1 x 4)": dict(block_size=(4, 1)),
     "blocks of 16 inputs (1 x 16)": dict(block_size=(16, 1)),
     "2 of every 4 inputs": dict(sparsity_m_by_n=(2, 4)),
+    "whole filters and units, taken out": dict(structure="filters"),
 }
 
 
@@ -161,16 +162,18 @@ def sparsities_of(options: Mapping[str, Any], budget: Budget) -> tuple[float, ..
 
 
 def measured(pattern: str, model: keras.Model, data: Data, folder: Path) -> Row:
+    report = kopt.pruning.sparsity_report(model)
+    names = {layer.name for layer in prunable(model)}
+    chosen = [w for w in report.weights if w.path.split("/")[-2] in names]
+    share = sum(w.zeros for w in chosen) / sum(w.size for w in chosen)
+    if "structure" in PATTERNS.get(pattern, {}):
+        model = kopt.pruning.remove_filters(model)
     paths = {sparse: folder / f"sparse_{sparse}.tflite" for sparse in (False, True)}
     for sparse, path in paths.items():
         kopt.export.tflite(model, path, sparse=sparse, verify=data.test[0][:200])
     dense, sparse = (
         kopt.evaluation.measure(path, data.test, runs=300) for path in paths.values()
     )
-    names = {layer.name for layer in prunable(model)}
-    report = kopt.pruning.sparsity_report(model)
-    chosen = [w for w in report.weights if w.path.split("/")[-2] in names]
-    share = sum(w.zeros for w in chosen) / sum(w.size for w in chosen)
     return Row(pattern, share, sparse.accuracy or 0.0, dense, sparse)
 
 
