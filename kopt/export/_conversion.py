@@ -32,7 +32,8 @@ _KNOWN = frozenset(
     Abs Add AddN AddV2 All Any ArgMax AvgPool BatchMatMulV2 BiasAdd BroadcastTo Cast
     ConcatV2 Const Conv2D Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 Cos
     Cumsum DepthToSpace DepthwiseConv2dNative Einsum Elu Equal Erf Erfc Exp
-    ExpandDims FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill Floor
+    ExpandDims FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars
+    FakeQuantWithMinMaxVarsPerChannel Fill Floor
     FloorDiv FloorMod FusedBatchNormV3 GatherNd GatherV2 Greater GreaterEqual
     Identity IdentityN IsNan LeakyRelu Less LessEqual Log Log1p LogicalAnd
     LogicalNot LogicalOr LogSoftmax LRN MatMul MatrixBandPart Max Maximum MaxPool

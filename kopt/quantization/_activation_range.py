@@ -13,6 +13,14 @@ from kopt.quantization._scopes import values_are_real
 
 
 @keras.saving.register_keras_serializable(package="kopt")
+class _AtMostZero(keras.constraints.Constraint):
+    """Keeps the lower end of a range from passing zero."""
+
+    def __call__(self, w: Any) -> Any:
+        return keras.ops.minimum(w, 0.0)
+
+
+@keras.saving.register_keras_serializable(package="kopt")
 class ActivationRange(keras.layers.Layer):
     """Rounds a tensor to the grid of a range that follows the training data.
 
@@ -24,6 +32,7 @@ class ActivationRange(keras.layers.Layer):
         bits: Bits of the grid.
         rate: Share of a new batch in the moving average, 0 to 1. It is kept in a
             variable, so that it can change in the middle of `fit`.
+        learned: Whether the gradient of the loss moves the range, not the average.
         fixed: `(low, high)` of a range that is known beforehand and never moves.
     """
 
@@ -32,19 +41,31 @@ class ActivationRange(keras.layers.Layer):
         bits: int = 8,
         rate: float = 0.01,
         fixed: tuple[float, float] | None = None,
+        learned: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.bits = bits
         self.rate = rate
+        self.learned = learned and fixed is None
         self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
         low, high = self.fixed or (0.0, 0.0)
-        self.low = self._scalar("low", low)
-        self.high = self._scalar("high", high)
+        self.low = self._end("low", low, _AtMostZero())
+        self.high = self._end("high", high, keras.constraints.NonNeg())
         self.current_rate = self._scalar("rate", 0.0 if fixed else rate)
         # Set by `calibrate` for its time: takes each tensor that comes by.
         self.observer: Callable[[Any], None] | None = None
         self._known_calibrated = False
+
+    def _end(self, name: str, value: float, constraint: Any) -> keras.Variable:
+        if not self.learned:
+            return self._scalar(name, value)
+        return self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(value),
+            constraint=constraint,
+            name=name,
+        )
 
     def _scalar(self, name: str, value: float) -> keras.Variable:
         return self.add_weight(
@@ -83,6 +104,10 @@ class ActivationRange(keras.layers.Layer):
             self.observer(inputs)
             return inputs
         self._require_calibration()
+        if self.learned and training and self.trainable:
+            return ranges.fake_quantize_learned(
+                inputs, self.low.value, self.high.value, self.current_rate, self.bits
+            )
         if training and self.trainable and self.fixed is None:
             self._follow(inputs)
         return ranges.fake_quantize(
@@ -119,4 +144,5 @@ class ActivationRange(keras.layers.Layer):
             "bits": self.bits,
             "rate": self.rate,
             "fixed": self.fixed,
+            "learned": self.learned,
         }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import keras
+from keras import ops
+
+from kopt.quantization.rule import float_class_of
 
 
 class Activation(NamedTuple):
@@ -15,10 +19,20 @@ class Activation(NamedTuple):
             result; `"fixed"`, an operation of its own whose output range the runtime
             prescribes; `"free"`, of its own with a measured range; `"float"`, none.
         fixed_range: The prescribed range.
+        inner: Names of ranges between the operations that the function is made of.
+        form: `function(values, rounded) -> values` in the place of the activation,
+            which rounds to a range of `inner` by `rounded(name, values)`.
     """
 
     kind: Literal["none", "fused", "fixed", "free", "float"]
     fixed_range: tuple[float, float] | None = None
+    inner: tuple[str, ...] = ()
+    form: Callable[..., Any] | None = None
+
+
+def hard_sigmoid(values: Any, rounded: Callable[[str, Any], Any]) -> Any:
+    """`relu6(x + 3) / 6`, which the runtime has no operation of its own for."""
+    return rounded("shifted", ops.relu6(values + 3.0)) * (1.0 / 6.0)
 
 
 # LOGISTIC, SOFTMAX: scale 1/256, zero point -128. TANH: scale 1/128, zero point 0.
@@ -37,18 +51,40 @@ _FUNCTIONS = {
     keras.activations.gelu: Activation("free"),
     keras.activations.silu: Activation("free"),
     keras.activations.hard_silu: Activation("free"),
+    keras.activations.hard_sigmoid: Activation(
+        "free", None, ("shifted",), hard_sigmoid
+    ),
+}
+
+# Operations that stand in a functional model without a layer, by their class's name.
+_OPERATIONS = {
+    "Relu6": Activation("fused"),
+    "Softmax": _PROBABILITY,
+    "Sigmoid": _PROBABILITY,
+    "Tanh": _SIGNED,
+    "LeakyRelu": Activation("free"),
+    "Gelu": Activation("free"),
+    "Silu": Activation("free"),
+    "HardSilu": Activation("free"),
+    "HardSigmoid": Activation("free", None, ("shifted",), hard_sigmoid),
 }
 
 
 def activation_of(layer: Any) -> Activation:
     """The activation that a layer applies to its result, or that it is."""
+    if not isinstance(layer, keras.Layer):
+        return _of_operation(layer)
     if isinstance(layer, keras.layers.ReLU):
         return _relu(layer)
     if isinstance(layer, keras.layers.Softmax):
         return _PROBABILITY
-    if isinstance(layer, keras.layers.LeakyReLU):
+    if isinstance(layer, (keras.layers.LeakyReLU, keras.layers.PReLU)):
         return Activation("free")
-    function = getattr(layer, "activation", None)
+    return of_function(getattr(layer, "activation", None))
+
+
+def of_function(function: Any) -> Activation:
+    """An activation function, or a layer in the place of one."""
     if isinstance(function, keras.Layer):
         return activation_of(function)
     try:
@@ -57,7 +93,14 @@ def activation_of(layer: Any) -> Activation:
         return Activation("float")
 
 
-def _relu(layer: keras.layers.ReLU) -> Activation:
+def _of_operation(operation: Any) -> Activation:
+    name = float_class_of(operation).__name__
+    if name in ("Relu", "ReLU"):
+        return _relu(operation) if name == "ReLU" else Activation("fused")
+    return _OPERATIONS.get(name, Activation("none"))
+
+
+def _relu(layer: Any) -> Activation:
     if layer.threshold or layer.max_value not in (None, 6):
         return Activation("float")
     if layer.negative_slope:

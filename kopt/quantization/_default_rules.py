@@ -4,38 +4,220 @@ from __future__ import annotations
 
 from keras import layers
 
-from kopt.quantization import _integer_forms
-from kopt.quantization.rule import Rule, register_quantize_rule
+from kopt.quantization import _attention, _integer_forms, _recurrent_cells
+from kopt.quantization.rule import Rule, register_by_name, register_quantize_rule
+
+_LAST = {"kernel": (-1,)}
+# The kernel (height, width, output, input) of a transposed convolution.
+_TRANSPOSED = {"kernel": (-2,)}
+# The kernel (height, width, channel, multiplier) is one filter for each pair of the
+# last two.
+_DEPTHWISE = {"kernel": (-2, -1)}
+
+_SEPARABLE = Rule(
+    "compute",
+    weights={"depthwise_kernel": (-2, -1), "pointwise_kernel": (-1,)},
+    compute=_integer_forms.separable_convolution,
+    inner=lambda layer, inputs: ("depthwise",),
+)
+_RECURRENT = {"kernel": (-1,), "recurrent_kernel": (-1,)}
+_STATISTICS = "its statistics lose too much in 8 bits"
+_NO_KERNEL = "the runtime has no integer form of it"
 
 _DEFAULTS = {
-    layers.Dense: Rule("compute", weights={"kernel": (-1,)}),
-    layers.Conv2D: Rule("compute", weights={"kernel": (-1,)}),
-    # The kernel (height, width, channel, multiplier) is one filter for each pair
-    # of the last two.
-    layers.DepthwiseConv2D: Rule("compute", weights={"kernel": (-2, -1)}),
+    layers.Dense: Rule("compute", weights=_LAST),
+    layers.Conv1D: Rule("compute", weights=_LAST),
+    layers.Conv2D: Rule("compute", weights=_LAST),
+    layers.DepthwiseConv1D: Rule("compute", weights=_DEPTHWISE),
+    layers.DepthwiseConv2D: Rule("compute", weights=_DEPTHWISE),
+    layers.Conv1DTranspose: Rule("compute", weights=_TRANSPOSED),
+    layers.Conv2DTranspose: Rule("compute", weights=_TRANSPOSED),
+    layers.SeparableConv1D: _SEPARABLE,
+    layers.SeparableConv2D: _SEPARABLE,
+    layers.EinsumDense: Rule(
+        "compute",
+        weights={"kernel": _integer_forms.einsum_channels},
+        compute=_integer_forms.einsum_dense,
+    ),
+    layers.Embedding: Rule(
+        "whole",
+        compute=_integer_forms.embedding,
+        inner=lambda layer, inputs: ("table",),
+        inputs=(),
+    ),
+    layers.MultiHeadAttention: Rule(
+        "compute",
+        weights={
+            f"{part}_dense.kernel": axes
+            for part, axes in {
+                "query": (-2, -1),
+                "key": (-2, -1),
+                "value": (-2, -1),
+                "output": (-1,),
+            }.items()
+        },
+        compute=_attention.multi_head_attention,
+        inner=_attention.inner,
+        obstacle=_attention.obstacle,
+        fuses=False,
+    ),
+    **dict.fromkeys(
+        [layers.RNN, layers.SimpleRNN, layers.LSTM, layers.GRU],
+        Rule(
+            "whole",
+            compute=_recurrent_cells.loop,
+            inputs=(0,),
+            obstacle=_recurrent_cells.layer_obstacle,
+        ),
+    ),
+    layers.SimpleRNNCell: Rule(
+        "whole",
+        weights=_RECURRENT,
+        compute=_recurrent_cells.simple,
+        inner=_recurrent_cells.simple_ranges,
+        inputs=(),
+        obstacle=_recurrent_cells.obstacle,
+    ),
+    layers.LSTMCell: Rule(
+        "whole",
+        weights=_RECURRENT,
+        compute=_recurrent_cells.lstm,
+        inner=_recurrent_cells.lstm_ranges,
+        inputs=(),
+        obstacle=_recurrent_cells.obstacle,
+    ),
+    layers.GRUCell: Rule(
+        "whole",
+        weights=_RECURRENT,
+        compute=_recurrent_cells.gru,
+        inner=_recurrent_cells.gru_ranges,
+        inputs=(),
+        obstacle=_recurrent_cells.obstacle,
+    ),
     layers.BatchNormalization: Rule(
         "batch_norm", compute=_integer_forms.batch_normalization
     ),
+    layers.Rescaling: Rule("arithmetic", compute=_integer_forms.rescaling),
+    layers.Normalization: Rule("arithmetic", compute=_integer_forms.normalization),
     layers.Add: Rule(
         "arithmetic",
-        compute=_integer_forms.add,
-        inner=_integer_forms.partial_sums,
+        compute=_integer_forms.pairwise("sum"),
+        inner=_integer_forms.partial_results("sum"),
     ),
-    layers.GlobalAveragePooling2D: Rule("arithmetic"),
-    layers.Rescaling: Rule("arithmetic", compute=_integer_forms.rescaling),
-    layers.Concatenate: Rule("join"),
-    layers.Activation: Rule("activation"),
-    layers.LeakyReLU: Rule("activation"),
-    layers.ReLU: Rule("activation"),
-    layers.Softmax: Rule("activation"),
-    layers.AveragePooling2D: Rule("same"),
-    layers.Flatten: Rule("same"),
-    layers.GlobalMaxPooling2D: Rule("same"),
-    layers.MaxPooling2D: Rule("same"),
-    layers.Permute: Rule("same"),
-    layers.Reshape: Rule("same"),
-    layers.ZeroPadding2D: Rule("same"),
+    layers.Multiply: Rule(
+        "arithmetic",
+        compute=_integer_forms.pairwise("product"),
+        inner=_integer_forms.partial_results("product"),
+    ),
+    layers.Average: Rule(
+        "arithmetic",
+        compute=_integer_forms.average,
+        inner=_integer_forms.sums_of_average,
+    ),
+    layers.Subtract: Rule("arithmetic"),
+    layers.Dot: Rule("arithmetic", fuses=False),
+    layers.GlobalAveragePooling1D: Rule("arithmetic", fuses=False),
+    layers.GlobalAveragePooling2D: Rule("arithmetic", fuses=False),
+    layers.PReLU: Rule("activation", weights={"alpha": ()}),
+    **dict.fromkeys(
+        [layers.Activation, layers.LeakyReLU, layers.ReLU, layers.Softmax],
+        Rule("activation"),
+    ),
+    **dict.fromkeys([layers.Concatenate, layers.Maximum, layers.Minimum], Rule("join")),
+    **dict.fromkeys(
+        [
+            layers.AveragePooling1D,
+            layers.AveragePooling2D,
+            layers.CenterCrop,
+            layers.Cropping1D,
+            layers.Cropping2D,
+            layers.Flatten,
+            layers.GlobalMaxPooling1D,
+            layers.GlobalMaxPooling2D,
+            layers.MaxPooling1D,
+            layers.MaxPooling2D,
+            layers.Permute,
+            layers.RepeatVector,
+            layers.Reshape,
+            layers.Resizing,
+            layers.UpSampling1D,
+            layers.UpSampling2D,
+            layers.ZeroPadding1D,
+            layers.ZeroPadding2D,
+        ],
+        Rule("same"),
+    ),
+    **dict.fromkeys(
+        [
+            layers.GroupNormalization,
+            layers.LayerNormalization,
+            layers.RMSNormalization,
+            layers.UnitNormalization,
+        ],
+        Rule("float", note=_STATISTICS),
+    ),
+    **dict.fromkeys(
+        [
+            layers.AveragePooling3D,
+            layers.Conv3D,
+            layers.Conv3DTranspose,
+            layers.ELU,
+            layers.MaxPooling3D,
+        ],
+        Rule("float", note=_NO_KERNEL),
+    ),
+}
+
+# Layers of keras.applications that Keras does not export.
+_OF_APPLICATIONS = {
+    "convnext.LayerScale": Rule("batch_norm", compute=_integer_forms.channel_scale),
+    "inception_resnet_v2.CustomScaleLayer": Rule(
+        "arithmetic",
+        compute=_integer_forms.scaled_sum,
+        inner=lambda layer, inputs: ("scaled",),
+    ),
+}
+
+# Operations that stand in a functional model by themselves, as `x + y` does.
+_ACTIVATIONS = "Relu Relu6 Sigmoid Softmax Silu LeakyRelu HardSigmoid HardSilu Gelu"
+_MOVES = """
+    Amax Amin Copy ExpandDims Flip GetItem Max Min Moveaxis Pad Ravel Repeat Reshape
+    Split Squeeze Swapaxes Tile Transpose
+"""
+_OPERATIONS = {
+    **dict.fromkeys(
+        ["numpy.Add", "numpy.Subtract", "numpy.Multiply"], Rule("arithmetic")
+    ),
+    **dict.fromkeys(
+        ["numpy.Divide", "numpy.TrueDivide"],
+        Rule(
+            "arithmetic",
+            compute=_integer_forms.quotient,
+            obstacle=_integer_forms.divides_by_tensor,
+        ),
+    ),
+    **dict.fromkeys(
+        ["numpy.Matmul", "numpy.Mean", "numpy.Sum"], Rule("arithmetic", fuses=False)
+    ),
+    **dict.fromkeys(
+        ["numpy.Concatenate", "numpy.Maximum", "numpy.Minimum"], Rule("join")
+    ),
+    **dict.fromkeys([f"numpy.{name}" for name in _MOVES.split()], Rule("same")),
+    **dict.fromkeys(
+        ["nn.AveragePool", "nn.MaxPool", "nn.DepthToSpace", "nn.SpaceToDepth"],
+        Rule("same"),
+    ),
+    **dict.fromkeys(
+        [f"nn.{name}" for name in _ACTIVATIONS.split()], Rule("activation")
+    ),
+    "numpy.Tanh": Rule("activation"),
+    "image.Resize": Rule("same"),
 }
 
 for _layer_class, _rule in _DEFAULTS.items():
     register_quantize_rule(_layer_class, _rule)
+for _name, _rule in _OF_APPLICATIONS.items():
+    register_by_name(f"keras.src.applications.{_name}", _rule)
+for _name, _rule in _OPERATIONS.items():
+    register_by_name(f"keras.src.ops.{_name}", _rule)
+register_by_name("keras.src.activations.activations.ReLU", Rule("activation"))

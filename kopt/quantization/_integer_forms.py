@@ -5,6 +5,8 @@ Each function here is the `compute` of a rule.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -54,15 +56,167 @@ def rescaling(layer: Any, inputs: Any) -> Any:
     )
 
 
-def partial_sums(layer: keras.Layer, inputs: int) -> tuple[str, ...]:
-    """Names of the ranges between the additions of more than two tensors."""
-    return tuple(f"sum_of_{number}" for number in range(2, inputs))
+def normalization(layer: Any, inputs: Any) -> Any:
+    """`(inputs - mean) / deviation` with constants."""
+    deviation = ops.maximum(ops.sqrt(layer.variance), keras.config.epsilon())
+    mean = ops.reshape(layer.mean, (-1,))
+    deviation = ops.reshape(deviation, (-1,))
+    scale, offset = 1.0 / deviation, -mean / deviation
+    if layer.invert:
+        scale, offset = deviation, mean
+    per_channel = (inputs.shape[-1],)
+    return scale_channels(
+        ops.cast(inputs, layer.compute_dtype),
+        ops.broadcast_to(scale, per_channel),
+        ops.broadcast_to(offset, per_channel),
+    )
 
 
-def add(layer: Any, inputs: Any) -> Any:
-    """A sum of two at a time, as the runtime adds, each on a grid of its own."""
+def channel_scale(layer: Any, inputs: Any) -> Any:
+    """`inputs * gamma`, with nothing before it to go into."""
+    return scale_channels(inputs, layer.gamma, ops.zeros_like(layer.gamma))
+
+
+def partial_results(name: str) -> Callable[[Any, int], tuple[str, ...]]:
+    """Names of the ranges between the steps of a merge of more than two tensors."""
+
+    def names(layer: Any, inputs: int) -> tuple[str, ...]:
+        return tuple(f"{name}_of_{number}" for number in range(2, inputs))
+
+    return names
+
+
+def pairwise(name: str) -> Callable[[Any, Any], Any]:
+    """A merge of two at a time, as the runtime does it, each on a grid of its own."""
+
+    def merge(layer: Any, inputs: Any) -> Any:
+        total = inputs[0]
+        for number, term in enumerate(inputs[1:], start=2):
+            total = layer.float_class.call(layer, [total, term])
+            total = layer.quantizer.rounded(f"{name}_of_{number}", total)
+        return total
+
+    return merge
+
+
+def sums_of_average(layer: Any, inputs: int) -> tuple[str, ...]:
+    """Names of the ranges of the sums that an average is made from."""
+    return tuple(f"sum_of_{number}" for number in range(2, inputs + 1))
+
+
+def average(layer: Any, inputs: Any) -> Any:
+    """The sum of two at a time, over their number."""
+    if len({len(one.shape) for one in inputs}) > 1:
+        return layer.float_class.call(layer, inputs)
     total = inputs[0]
     for number, term in enumerate(inputs[1:], start=2):
-        total = layer.float_class.call(layer, [total, term])
-        total = layer.quantizer.rounded(f"sum_of_{number}", total)
-    return total
+        total = layer.quantizer.rounded(f"sum_of_{number}", total + term)
+    return total * (1.0 / len(inputs))
+
+
+def scaled_sum(layer: Any, inputs: Any) -> Any:
+    """`first + scale * second`, with the product on a grid of its own."""
+    scaled = layer.quantizer.rounded("scaled", inputs[1] * layer.scale)
+    return inputs[0] + scaled
+
+
+def separable_convolution(layer: Any, inputs: Any) -> Any:
+    """A depthwise convolution and one of size 1, with the values between rounded."""
+    flat = layer.rank == 1
+    kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
+    axis = 1 if layer.data_format == "channels_last" else 2
+    if flat:
+        # As an image of height 1: the converter puts a bias into 2D convolutions.
+        inputs = ops.expand_dims(inputs, axis)
+        kernels = [ops.expand_dims(kernel, 0) for kernel in kernels]
+    between = ops.depthwise_conv(
+        inputs,
+        kernels[0],
+        strides=max(layer.strides),
+        padding=layer.padding,
+        dilation_rate=layer.dilation_rate if not flat else (1, *layer.dilation_rate),
+        data_format=layer.data_format,
+    )
+    outputs = ops.conv(
+        layer.quantizer.rounded("depthwise", between),
+        kernels[1],
+        padding="valid",
+        data_format=layer.data_format,
+    )
+    if layer.use_bias:
+        last = layer.data_format == "channels_last"
+        shape = (1, 1, 1, -1) if last else (1, -1, 1, 1)
+        outputs = outputs + ops.reshape(layer.bias, shape)
+    if layer.activation is not None:
+        outputs = layer.activation(outputs)
+    return ops.squeeze(outputs, axis) if flat else outputs
+
+
+def einsum_channels(layer: Any) -> tuple[int, ...]:
+    """The axes of a kernel that number its channels; none if it is no matrix."""
+    kept = _as_matrix(layer)
+    return () if kept is None else tuple(range(-kept, 0))
+
+
+def einsum_dense(layer: Any, inputs: Any, training: bool | None = None) -> Any:
+    """An `EinsumDense` as a product of matrices, which has a scale per channel."""
+    kept = _as_matrix(layer)
+    if kept is None:
+        return layer.float_class.call(layer, inputs)
+    outputs = matrix_product(inputs, layer.kernel, kept)
+    if layer.bias is not None:
+        outputs = outputs + layer.bias
+    return layer.activation(outputs) if layer.activation is not None else outputs
+
+
+def matrix_product(inputs: Any, kernel: Any, kept: int, bias: Any = None) -> Any:
+    """Inputs times a kernel whose last `kept` axes are those of the outputs.
+
+    A bias has these axes too; it is added before they are taken apart, where the
+    runtime adds it in 32 bits.
+    """
+    shape, summed = ops.shape(inputs), len(kernel.shape) - kept
+    units = math.prod(kernel.shape[summed:])
+    matrix = ops.reshape(kernel, (-1, units))
+    rows = ops.reshape(inputs, (-1, matrix.shape[0]))
+    leading = tuple(shape[: len(shape) - summed])
+    product = ops.matmul(rows, matrix)
+    if bias is not None:
+        product = product + ops.reshape(bias, (units,))
+    return ops.reshape(product, (*leading, *kernel.shape[summed:]))
+
+
+def _as_matrix(layer: Any) -> int | None:
+    """How many axes of the kernel go into the outputs, if it multiplies as a matrix.
+
+    That is when the inputs end in the axes that are summed over, the kernel begins
+    with them, and the outputs end in the rest of the kernel.
+    """
+    left, output = layer.equation.replace(" ", "").replace("...", "").split("->")
+    data, kernel = left.split(",")
+    summed = [axis for axis in kernel if axis not in output]
+    count = len(summed)
+    kept = kernel[count:]
+    fits = (
+        kernel[:count] == data[len(data) - count :]
+        and output == data[: len(data) - count] + kept
+        and bool(kept)
+    )
+    return len(kept) if fits else None
+
+
+def embedding(layer: Any, inputs: Any) -> Any:
+    """Rows of a table that lies on one grid, which its rows keep."""
+    indices = ops.cast(inputs, "int32")
+    table = layer.quantizer.rounded("table", ops.convert_to_tensor(layer.embeddings))
+    return ops.take(table, indices, axis=0)
+
+
+def quotient(operation: Any, dividend: Any, divisor: Any) -> Any:
+    """A division by a number, as a product."""
+    return dividend * (1.0 / divisor)
+
+
+def divides_by_tensor(operation: Any, inputs: int) -> str:
+    """Why a division cannot be computed as a product, or nothing."""
+    return "the runtime has no integer division by a tensor" if inputs > 1 else ""

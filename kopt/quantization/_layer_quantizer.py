@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from kopt.quantization import ranges
 from kopt.quantization._activation_range import ActivationRange
@@ -35,22 +38,47 @@ def data_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class WeightGrid:
-    """The grid of one weight: `layer.<attribute>`, a channel on `channel_axes`."""
+    """The grid of one weight: `layer.<attribute>`, a channel on `channel_axes`.
+
+    The attribute may be one of a part of the layer, `"query_dense.kernel"`.
+    """
 
     attribute: str
     channel_axes: tuple[int, ...]
     bits: int = 8
+    # The role of somebody else's quantizer that makes the grid.
+    quantizer: str | None = None
 
     def __post_init__(self) -> None:
         # A config that was read from a file has lists.
         object.__setattr__(self, "channel_axes", tuple(self.channel_axes))
 
     def variable(self, layer: keras.Layer) -> keras.Variable:
-        return getattr(layer, self.attribute)
+        return attrgetter(self.attribute)(layer)
 
     def fake_quantized(self, layer: keras.Layer) -> Any:
-        weight = keras.ops.convert_to_tensor(getattr(layer, self.attribute))
+        weight = keras.ops.convert_to_tensor(self.variable(layer))
         return ranges.fake_quantize_weights(weight, self.channel_axes, self.bits)
+
+    def bounds(self, layer: keras.Layer) -> np.ndarray:
+        """The ends of the grid, one a channel, or one."""
+        weight = keras.ops.convert_to_tensor(self.variable(layer))
+        return np.array(ranges.channel_bounds(weight, self.channel_axes))
+
+    def marked(self, layer: keras.Layer, bounds: np.ndarray) -> Any:
+        """The weight, which lies on the grid, in the one form that a converter reads.
+
+        The ends have to be constants, the channels on the last axis.
+        """
+        weight = keras.ops.convert_to_tensor(self.variable(layer))
+        if bounds.size == 1:
+            end = float(bounds.item())
+            return tf.quantization.fake_quant_with_min_max_args(
+                weight, -end, end, num_bits=self.bits, narrow_range=True
+            )
+        return tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            weight, -bounds, bounds, num_bits=self.bits, narrow_range=True
+        )
 
 
 @keras.saving.register_keras_serializable(package="kopt")
@@ -63,6 +91,8 @@ class LayerQuantizer(keras.layers.Layer):
             no layer before has quantized), `"preactivation"`, `"output"`, or the
             name of an inner one from the layer's rule.
         rewritten: Whether the layer is computed by its rule's `compute`.
+        statistics_frozen: Whether a batch normalization uses its moving statistics
+            in training too.
     """
 
     def __init__(
@@ -70,14 +100,20 @@ class LayerQuantizer(keras.layers.Layer):
         weight_grids: Sequence[WeightGrid] = (),
         ranges: Mapping[str, ActivationRange] | None = None,
         rewritten: bool = False,
+        statistics_frozen: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.weight_grids = tuple(weight_grids)
         self.ranges = dict(ranges or {})
         self.rewritten = rewritten
+        self.statistics_frozen = statistics_frozen
+        # False while the layer is to compute as the float layer that it was.
+        self.active = True
         # True while the variables themselves hold grid values.
         self.snapped = False
+        # The ends of grids of fewer than 8 bits in that time, by attribute.
+        self.bounds: dict[str, Any] = {}
 
     def quantize_inputs(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """The arguments of a call, with those tensors rounded that need it here."""
@@ -100,11 +136,23 @@ class LayerQuantizer(keras.layers.Layer):
     def weights_on_grid(self, layer: keras.Layer) -> list[tuple[Any, Any]]:
         """Pairs of what the layer has for a weight and what it is to compute with."""
         if self.snapped:
-            return []
+            # The converter makes 8 bits of plain weights; for fewer it has to be told.
+            return [
+                (grid.variable(layer), grid.marked(layer, self.bounds[grid.attribute]))
+                for grid in self.weight_grids
+                if grid.attribute in self.bounds
+            ]
         return [
-            (getattr(layer, grid.attribute), grid.fake_quantized(layer))
+            (grid.variable(layer), self.on_grid(layer, grid))
             for grid in self.weight_grids
         ]
+
+    def on_grid(self, layer: keras.Layer, grid: WeightGrid) -> Any:
+        """A weight's values, rounded."""
+        if grid.quantizer is None:
+            return grid.fake_quantized(layer)
+        weight = keras.ops.convert_to_tensor(grid.variable(layer))
+        return self.ranges[grid.quantizer](weight)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -116,6 +164,7 @@ class LayerQuantizer(keras.layers.Layer):
                 for role, one in self.ranges.items()
             ],
             "rewritten": self.rewritten,
+            "statistics_frozen": self.statistics_frozen,
         }
 
     @classmethod

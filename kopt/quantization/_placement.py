@@ -9,8 +9,9 @@ so there is no rounding between them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal
 
 import keras
@@ -29,7 +30,7 @@ class LayerPlan:
         layer: The layer.
         weights: Name and channel axes of each weight to quantize.
         inputs: Positions of the inputs that get a range here.
-        inner: Names of the ranges inside.
+        inner: Names of the ranges inside, each with what the runtime prescribes.
         preactivation: Whether the values before its activation get a range.
         output: Whether its outputs get a range.
         fixed_range: The range of the outputs where the runtime prescribes it.
@@ -42,7 +43,7 @@ class LayerPlan:
     layer: keras.Layer
     weights: dict[str, tuple[int, ...]] = field(default_factory=dict)
     inputs: set[int] = field(default_factory=set)
-    inner: tuple[str, ...] = ()
+    inner: dict[str, tuple[float, float] | None] = field(default_factory=dict)
     preactivation: bool = False
     output: bool = False
     fixed_range: tuple[float, float] | None = None
@@ -59,17 +60,27 @@ class LayerPlan:
             or self.inner
             or self.preactivation
             or self.output
+            # Its range is behind the ReLU that follows, but it is computed otherwise.
+            or self.rewritten
         )
 
 
-def plan(model: keras.Model, trace: Trace) -> list[LayerPlan]:
-    """A plan for each leaf layer of a model, in the order of the calls."""
-    placement = _Placement(trace)
+def plan(
+    model: keras.Model, trace: Trace, stays_float: Set[int] = frozenset()
+) -> list[LayerPlan]:
+    """A plan for each leaf layer of a model, in the order of the calls.
+
+    Args:
+        model: The model.
+        trace: The trace of it.
+        stays_float: Identities of layers that are not to be quantized.
+    """
+    placement = _Placement(trace, stays_float)
     untouched = {id(layer) for layer in trace.untouched}
     for layer in leaf_layers(model):
         if id(layer) in untouched:
             placement.let_pass(layer, "hands its input on at inference")
-        elif id(layer) not in placement.plans and layer.weights:
+        elif id(layer) not in placement.plans and getattr(layer, "weights", None):
             placement.leave_float(layer, "not called when the model predicts")
     return list(placement.plans.values())
 
@@ -77,7 +88,8 @@ def plan(model: keras.Model, trace: Trace) -> list[LayerPlan]:
 class _Placement:
     """Reads a trace call by call and fills in the plans."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, stays_float: Set[int]) -> None:
+        self._stays_float = stays_float
         self.plans: dict[int, LayerPlan] = {}
         self._model_outputs = trace.outputs
         self._escaping = trace.escaping
@@ -101,8 +113,10 @@ class _Placement:
         for call in self._integer_calls:
             self._leave_rounding_to_join(call)
         for call in self._integer_calls:
+            rule = rule_for(call.layer)
             for position, tensor in call.inputs:
-                self._put_on_grid(tensor, call, position)
+                if rule is None or rule.inputs is None or position in rule.inputs:
+                    self._put_on_grid(tensor, call, position)
         for layer_id, calls in self._ends.items():
             self.plans[layer_id].output = bool(calls)
 
@@ -123,9 +137,13 @@ class _Placement:
             self.leave_float(layer, "its call is a tf.function")
         elif rule is None:
             self.leave_float(layer, f"{float_class_of(layer).__name__} has no rule")
+        elif rule.role == "float":
+            self.leave_float(layer, rule.note)
         elif rule.role == "same":
             self.let_pass(layer, "keeps the range of its input")
-        elif reason := _obstacle(layer, rule):
+        elif id(layer) in self._stays_float:
+            self.leave_float(layer, "chosen to stay float")
+        elif reason := _obstacle(call, rule):
             self.leave_float(layer, reason)
         else:
             self._quantize(call, rule)
@@ -133,11 +151,19 @@ class _Placement:
     def _quantize(self, call: Call, rule: Rule) -> None:
         self._integer_calls.append(call)
         layer_plan = self.plan_of(call.layer)
-        layer_plan.weights = dict(rule.weights)
+        layer_plan.weights = {
+            name: axes(call.layer) if callable(axes) else axes
+            for name, axes in rule.weights.items()
+        }
         layer_plan.rewritten = rule.compute is not None
+        layer_plan.note = rule.note
         if rule.inner is not None:
-            layer_plan.inner = rule.inner(call.layer, len(call.inputs))
+            layer_plan.inner = _ranges(rule.inner(call.layer, len(call.inputs)))
+        if rule.role == "whole":
+            self._on_grid.update(call.outputs)
+            return
         activation = activation_of(call.layer)
+        layer_plan.inner |= _ranges(activation.inner)
         if activation.kind in ("none", "fused"):
             self._end_in_range(self._last_of_fused(call))
             return
@@ -177,6 +203,8 @@ class _Placement:
         """
         after = self._sole_consumer(call)
         if after is None or not behind(call.layer):
+            return None
+        if id(after.layer) in self._stays_float:
             return None
         others = [self._sole_consumer(one) for one in self._calls_of[call.layer]]
         before = [
@@ -218,14 +246,23 @@ class _Placement:
             self._put_on_grid(earlier, producer, earlier_position)
 
 
-def _obstacle(layer: keras.Layer, rule: Rule) -> str:
+def _ranges(
+    inner: tuple[str, ...] | Mapping[str, tuple[float, float] | None],
+) -> dict[str, tuple[float, float] | None]:
+    return dict(inner) if isinstance(inner, Mapping) else dict.fromkeys(inner)
+
+
+def _obstacle(call: Call, rule: Rule) -> str:
     """Why a layer cannot be quantized although its class has a rule, or nothing."""
+    layer = call.layer
+    if rule.obstacle and (reason := rule.obstacle(layer, len(call.inputs))):
+        return reason
     if rule.role == "batch_norm" and not _normalizes_channels(layer):
         return "it does not normalize the last axis"
     if rule.role == "activation" and activation_of(layer).kind == "float":
         return "the function has no integer form"
     for name in rule.weights:
-        weight = getattr(layer, name, None)
+        weight = attrgetter(name)(layer)
         if not isinstance(weight, keras.Variable):
             return f"its {name} is not a plain variable"
         if not keras.backend.is_float_dtype(weight.dtype):
@@ -236,7 +273,8 @@ def _obstacle(layer: keras.Layer, rule: Rule) -> str:
 def _normalizes_channels(layer: keras.Layer) -> bool:
     if _role(layer) != "batch_norm":
         return False
-    return layer.axis in (-1, layer.input_spec.ndim - 1)
+    axis = getattr(layer, "axis", -1)
+    return axis == -1 or axis == layer.input_spec.ndim - 1
 
 
 def _is_fused_activation(layer: keras.Layer) -> bool:
@@ -248,9 +286,10 @@ def _is_linear_with_weights(layer: keras.Layer) -> bool:
 
 
 def _stores_as_computed(layer: keras.Layer) -> bool:
-    if _role(layer) not in ("compute", "arithmetic", "batch_norm"):
+    rule = rule_for(layer)
+    if rule is None or rule.role not in ("compute", "arithmetic", "batch_norm"):
         return False
-    return activation_of(layer).kind == "none"
+    return rule.fuses and activation_of(layer).kind == "none"
 
 
 def _role(layer: keras.Layer) -> str | None:

@@ -14,10 +14,12 @@ from typing import Any
 import keras
 
 from kopt.quantization._layer_quantizer import LayerQuantizer
+from kopt.quantization._operations import hold_quantizers, is_graph, own_operations
 from kopt.quantization._quantized_layer import (
     QuantizedLayer,
     attach,
     float_again,
+    put_below,
     quantized_layers,
     register_as,
 )
@@ -56,20 +58,51 @@ class QuantizedContainer:
             return self.compute_output_spec(*args, **kwargs)
 
 
+class QuantizedGraph(QuantizedContainer):
+    """A functional model with quantized operations; it holds their ranges.
+
+    The operations are in the model's own config, quantizers included.
+    """
+
+    def get_config(self) -> dict[str, Any]:
+        return {"layer": super().get_config()["layer"]}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> keras.Layer:
+        graph = keras.saving.deserialize_keras_object(config["layer"])
+        hold_quantizers(graph)
+        return _as_container(graph, QuantizedGraph)
+
+
+def is_quantized_operation(operation: Any) -> bool:
+    """Whether a bare operation is quantized."""
+    return isinstance(operation, QuantizedLayer)
+
+
 def keep_in_config(layer: keras.Layer) -> None:
     """See that the quantized layers inside a model or layer are saved with it."""
-    if isinstance(layer, QuantizedLayer):
-        return
     inside = [
         one
         for one in own_layers(layer)
         if isinstance(one, QuantizedLayer) or quantized_layers(one)
     ]
+    if isinstance(layer, QuantizedLayer):
+        # A recurrent layer, with a quantized cell.
+        if inside:
+            put_below(layer, _as_container)
+        return
+    if isinstance(layer, QuantizedContainer):
+        for one in inside:
+            keep_in_config(one)
+        return
     if not _config_names(layer).issuperset(one.name for one in inside):
         _as_container(layer)
         return
     for one in inside:
         keep_in_config(one)
+    if is_graph(layer) and any(map(is_quantized_operation, own_operations(layer))):
+        hold_quantizers(layer)
+        _as_container(layer, QuantizedGraph)
 
 
 def release(layer: keras.Layer) -> None:
@@ -81,28 +114,29 @@ def release(layer: keras.Layer) -> None:
             one.__class__ = one.float_class
 
 
-def _as_container(layer: keras.Layer) -> keras.Layer:
+def _as_container(layer: keras.Layer, kind: Any = QuantizedContainer) -> keras.Layer:
     float_class: Any = type(layer)
-    layer.__class__ = _container_class(float_class)
+    layer.__class__ = _container_class(float_class, kind)
     return layer
 
 
 @functools.cache
-def _container_class(float_class: Any) -> Any:
+def _container_class(float_class: Any, kind: Any) -> Any:
     container = type(float_class)(
         f"Quantized{float_class.__name__}",
-        (QuantizedContainer, float_class),
+        (kind, float_class),
         {
             "__doc__": f"A `{float_class.__name__}` with layers quantized by kopt.",
             "__module__": __name__,
             "float_class": float_class,
         },
     )
-    register_as("QuantizedContainer", QuantizedContainer, container)
+    register_as(kind.__name__, kind, container)
     return container
 
 
 register_as("QuantizedContainer", QuantizedContainer, QuantizedContainer)
+register_as("QuantizedGraph", QuantizedGraph, QuantizedGraph)
 
 
 def _config_names(layer: keras.Layer) -> set[str]:

@@ -9,14 +9,16 @@ holding it, and `isinstance(layer, keras.layers.Conv2D)` stays true.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 
 from kopt import _checks
+from kopt.quantization._activations import activation_of
 from kopt.quantization._layer_quantizer import OUTPUT, PREACTIVATION, LayerQuantizer
+from kopt.quantization._operations import bare_operations
 from kopt.quantization._scopes import SwappedVariables
 from kopt.quantization._tracking import add_sublayer, remove_sublayer, sublayers
 from kopt.quantization.rule import rule_for
@@ -57,20 +59,31 @@ def attach(layer: keras.Layer, quantizer: LayerQuantizer) -> keras.Layer:
     """Quantize a layer in place."""
     float_class: Any = type(layer)
     layer.__class__ = _quantized_class(float_class)
-    add_sublayer(layer, "quantizer", quantizer)
+    if isinstance(layer, keras.Layer):
+        add_sublayer(layer, "quantizer", quantizer)
+    else:
+        # An operation has no parts; the model around it holds its ranges.
+        layer.quantizer = quantizer
     return layer
 
 
 def detach(layer: keras.Layer) -> keras.Layer:
     """Undo `attach`: the layer with its float class and its weights as they are."""
-    remove_sublayer(layer, "quantizer")
+    if isinstance(layer, keras.Layer):
+        remove_sublayer(layer, "quantizer")
+    else:
+        del layer.quantizer
     layer.__class__ = layer.float_class
     return layer
 
 
 def quantized_layers(model: keras.Layer) -> list[Any]:
-    """The quantized layers of a model, at any depth."""
-    return [one for one in sublayers(model) if isinstance(one, QuantizedLayer)]
+    """The quantized layers and bare operations of a model, at any depth."""
+    return [
+        one
+        for one in [*sublayers(model), *bare_operations(model)]
+        if isinstance(one, QuantizedLayer)
+    ]
 
 
 def require_quantized(model: keras.Model) -> list[Any]:
@@ -82,6 +95,15 @@ def require_quantized(model: keras.Model) -> list[Any]:
             "`kopt.quantization.quantize_model(model)` first."
         )
     return layers
+
+
+def put_below(layer: Any, change: Callable[[Any], Any]) -> None:
+    """Change the class that a quantized layer is made from."""
+    layer.__class__ = layer.float_class
+    change(layer)
+    # mypy takes the hash of a class for that of its instances.
+    kind: Any = type(layer)
+    layer.__class__ = _quantized_class(kind)
 
 
 @contextmanager
@@ -132,17 +154,30 @@ register_as("QuantizedLayer", QuantizedLayer, QuantizedLayer)
 
 def _call_quantized(layer: Any, args: Any, kwargs: Any) -> Any:
     quantizer = layer.quantizer
+    if not quantizer.active:
+        return layer.float_class.call(layer, *args, **kwargs)
+    if quantizer.statistics_frozen:
+        kwargs = {**kwargs, "training": False}
     args, kwargs = quantizer.quantize_inputs(args, kwargs)
     weights = quantizer.weights_on_grid(layer)
-    if PREACTIVATION not in quantizer.ranges:
-        with _stand_ins(layer, weights):
+    activation = _activation(layer)
+    if PREACTIVATION in quantizer.ranges:
+        with _stand_ins(layer, weights, activation=keras.activations.linear):
             outputs = _compute(layer, args, kwargs)
+        outputs = activation(quantizer.rounded(PREACTIVATION, outputs))
         return quantizer.rounded(OUTPUT, outputs)
-    activation = layer.activation
-    with _stand_ins(layer, weights, activation=keras.activations.linear):
+    replaced = {"activation": activation} if "activation" in vars(layer) else {}
+    with _stand_ins(layer, weights, **replaced):
         outputs = _compute(layer, args, kwargs)
-    outputs = activation(quantizer.rounded(PREACTIVATION, outputs))
     return quantizer.rounded(OUTPUT, outputs)
+
+
+def _activation(layer: Any) -> Any:
+    """The layer's own activation, in the form that the runtime has, if it has one."""
+    form = activation_of(layer).form
+    if form is None:
+        return getattr(layer, "activation", None)
+    return functools.partial(form, rounded=layer.quantizer.rounded)
 
 
 def _compute(layer: Any, args: Any, kwargs: Any) -> Any:
@@ -173,7 +208,8 @@ def _stand_ins(
                 attributes[name] = stand_in
     before = {name: vars(layer)[name] for name in attributes}
     variables = [pair for pair in weights if isinstance(pair[0], keras.Variable)]
-    with SwappedVariables(variables):
+    # No scope around a loop: what is assigned inside of it has to be assigned there.
+    with SwappedVariables(variables) if variables else nullcontext():
         # Past the layer's `__setattr__`, which would keep track of it. Ended before
         # the scope is: that assigns to variables, where replicas take turns.
         vars(layer).update(attributes)

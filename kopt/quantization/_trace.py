@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from kopt.quantization._compiled import functions_inlined, is_compiled
 from kopt.quantization._layer_quantizer import data_arguments
+from kopt.quantization._operations import OperationQuantizers, bare_operations
 from kopt.quantization._quantized_layer import QuantizedLayer
 from kopt.quantization._tracking import own_layers, sublayers, symbolic_inputs
 from kopt.quantization.rule import float_class_of, rule_for
@@ -54,7 +55,8 @@ class Trace:
     escaping: set[int] = field(default_factory=set)
     # Keeps the tensors alive: an identity must not be given twice.
     _tensors: list[Any] = field(default_factory=list)
-    _operations_in_layers: set[str] = field(default_factory=set)
+    _calling: list[Any] = field(default_factory=list)
+    _operations_in_layers: set[tuple[int, str]] = field(default_factory=set)
 
     def call(
         self, layer: keras.Layer, run: Callable[..., Any], args: Any, kwargs: Any
@@ -62,17 +64,28 @@ class Trace:
         """Call a layer and take note of it."""
         graph = tf.compat.v1.get_default_graph()
         before = len(graph.get_operations())
-        results = run(layer, *args, **kwargs)
+        self._calling.append(layer)
+        try:
+            results = run(layer, *args, **kwargs)
+        finally:
+            self._calling.pop()
+        outputs = [leaf for leaf in keras.tree.flatten(results) if _is_float(leaf)]
+        if not outputs:
+            # Indices and conditions: nothing that could lie on a grid.
+            return results
         self._operations_in_layers.update(
-            operation.name for operation in graph.get_operations()[before:]
+            (id(graph), operation.name) for operation in graph.get_operations()[before:]
         )
-        self._note(layer, data_arguments(args, kwargs), results)
+        self._note(layer, data_arguments(args, kwargs), outputs)
         return results
 
-    def _note(self, layer: keras.Layer, arguments: Any, results: Any) -> None:
+    def is_calling(self, layer: keras.Layer) -> bool:
+        """Whether a call of the layer is going on."""
+        return any(one is layer for one in self._calling)
+
+    def _note(self, layer: keras.Layer, arguments: Any, outputs: list[Any]) -> None:
         leaves = enumerate(keras.tree.flatten(arguments))
         tensors = [(at, leaf) for at, leaf in leaves if _is_numeric_tensor(leaf)]
-        outputs = [leaf for leaf in keras.tree.flatten(results) if tf.is_tensor(leaf)]
         self._tensors += [leaf for _, leaf in tensors] + outputs
         inputs = tuple((at, id(leaf)) for at, leaf in tensors)
         if {id(leaf) for leaf in outputs} <= {identity for _, identity in inputs}:
@@ -89,29 +102,42 @@ class Trace:
             id(leaf)
             for leaf in self._tensors
             for operation in leaf.consumers()
-            if operation.name not in self._operations_in_layers
+            if (id(leaf.graph), operation.name) not in self._operations_in_layers
         }
 
 
-def leaf_layers(model: keras.Model) -> list[keras.Layer]:
-    """The layers in which the work is done: those with a rule, else without parts."""
+def leaf_layers(model: keras.Model) -> list[Any]:
+    """The layers in which the work is done: those with a rule, else without parts.
+
+    Operations that stand in a functional model without a layer come after them.
+    """
     inside_of_leaves: set[int] = set()
     for layer in sublayers(model):
         if _is_whole(layer):
-            inside_of_leaves.update(map(id, sublayers(layer)))
-    return [
+            inside_of_leaves.update(map(id, _hidden_parts(layer)))
+    layers = [
         layer
         for layer in sublayers(model)
         if id(layer) not in inside_of_leaves
+        and not isinstance(layer, OperationQuantizers)
         and (_is_whole(layer) or not own_layers(layer))
     ]
+    return layers + bare_operations(model)
+
+
+def _hidden_parts(layer: keras.Layer) -> list[keras.Layer]:
+    """The parts of a leaf that are no leaves."""
+    if not isinstance(layer, keras.layers.RNN) or rule_for(layer.cell) is None:
+        return sublayers(layer)
+    # The cell in the loop is a leaf too: it sees to its own ranges.
+    quantizer = getattr(layer, "quantizer", None)
+    return [] if quantizer is None else [quantizer, *sublayers(quantizer)]
 
 
 def _is_whole(layer: keras.Layer) -> bool:
-    # A recurrent layer runs its cell in a loop, out of which no range can come.
     return (
         rule_for(layer) is not None
-        or isinstance(layer, (QuantizedLayer, keras.layers.RNN))
+        or isinstance(layer, (QuantizedLayer, OperationQuantizers, keras.layers.RNN))
         or is_compiled(layer)
     )
 
@@ -153,6 +179,10 @@ def _signature(model: keras.Model, batch: Any) -> Any:
     return tf.TensorSpec(shape, "float32")
 
 
+def _is_float(value: Any) -> bool:
+    return tf.is_tensor(value) and value.dtype.is_floating
+
+
 def _is_shape(shape: Any) -> bool:
     if not isinstance(shape, (list, tuple)):
         return False
@@ -186,6 +216,12 @@ def _recording_class(layer_class: Any) -> Any:
         record = vars(self)["_kopt_record"]
         return record.call(self, layer_class.__call__, args, kwargs)
 
-    return type(layer_class)(
-        layer_class.__name__, (layer_class,), {"__call__": __call__}
-    )
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # `TimeDistributed` calls this past `__call__`.
+        record = vars(self)["_kopt_record"]
+        if record.is_calling(self):
+            return layer_class.call(self, *args, **kwargs)
+        return record.call(self, layer_class.call, args, kwargs)
+
+    body = {"__call__": __call__, "call": call, "float_class": layer_class}
+    return type(layer_class)(layer_class.__name__, (layer_class,), body)

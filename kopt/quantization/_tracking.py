@@ -4,7 +4,8 @@
 but stops at the first level and at models). `Layer._tracker` is locked once a layer
 is built; it has to be opened to give a finished layer one sublayer more.
 `Functional._inputs_struct` tells a list of inputs from a dict of inputs, which
-`Model.inputs` does not.
+`Model.inputs` does not. `MultiHeadAttention` puts its masks together in
+`_compute_attention_mask`, and holds its dropout as `_dropout_layer`.
 """
 
 from __future__ import annotations
@@ -49,6 +50,16 @@ def remove_sublayer(layer: keras.Layer, name: str) -> None:
     with _unlocked(layer):
         layer._tracker.untrack(getattr(layer, name))
         delattr(layer, name)
+
+
+def attention_mask(layer: Any, query: Any, value: Any, masks: Any) -> Any:
+    """All masks of an attention's call as one, `(batch, queries, keys)`, or None."""
+    return layer._compute_attention_mask(query, value, **masks)
+
+
+def attention_dropout(layer: Any) -> keras.Layer:
+    """The layer that drops probabilities in an attention."""
+    return layer._dropout_layer
 
 
 @contextmanager

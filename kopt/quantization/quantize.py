@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -22,7 +23,9 @@ from kopt.quantization._placement import LayerPlan, plan
 from kopt.quantization._quantized_container import keep_in_config
 from kopt.quantization._quantized_layer import attach
 from kopt.quantization._trace import leaf_layers, trace
+from kopt.quantization._user_quantizer import quantizer_from
 from kopt.quantization.calibration import calibrate_on
+from kopt.quantization.distilling import learn_from
 from kopt.quantization.int8 import Int8
 from kopt.quantization.snapping import is_quantized
 from kopt.quantization.stripping import strip_quantization
@@ -30,7 +33,11 @@ from kopt.quantization.stripping import strip_quantization
 
 @register("quantization")
 def quantize_model(
-    model: keras.Model, config: Int8 | None = None, calibration_data: Any = None
+    model: keras.Model,
+    config: Int8 | None = None,
+    calibration_data: Any = None,
+    *,
+    teacher: keras.Model | bool = False,
 ) -> keras.Model:
     """Make a model compute as its integer version will, so that it can train to it.
 
@@ -47,9 +54,10 @@ def quantize_model(
 
     Sequential, functional, nested and subclassed models work, shared layers too. A
     layer without a rule stays float and is named by `quantization_report(model)`.
-    Operations outside of any layer (`x + y`) are left alone: their results get a
-    range where a quantized layer takes them in, so a chain of several is not all
-    integer in the end; layers such as `Add` are. What a `tf.function` of your own
+    Operations outside of any layer (`x + y`) are quantized in a functional model. In
+    a `call` written by hand they cannot be seen: their results get a range where a
+    quantized layer takes them in, and `representative_data` fills the rest in the
+    export. What a `tf.function` of your own
     inside the model was traced with before is not quantized: quantize first. To keep
     the float model as well, clone it (`keras.models.clone_model`, `set_weights`).
 
@@ -58,6 +66,8 @@ def quantize_model(
         config: What to quantize to. Defaults to `Int8()`.
         calibration_data: Samples as the model will meet them, a few hundred are
             plenty; see `calibrate`.
+        teacher: A float model to train to, beside the loss; `True` takes a clone of
+            the model as it is now. See `learn_from` for other settings.
 
     Returns:
         The same model.
@@ -83,18 +93,47 @@ def quantize_model(
     >>> bool(0 < np.abs(rounded - exact).max() < 5 * step)
     True
     """
+    if teacher is True:
+        _checks.keras_model("model", model)
+        teacher = keras.models.clone_model(model)
+        teacher.set_weights(model.get_weights())
+    quantize_chosen(model, config, calibration_data, None)
+    return learn_from(model, teacher) if teacher else model
+
+
+def quantize_chosen(
+    model: keras.Model,
+    config: Int8 | None,
+    calibration_data: Any,
+    chosen: Mapping[int, Any] | None,
+) -> keras.Model:
+    """`quantize_model` for some layers only.
+
+    Args:
+        model: See `quantize_model`.
+        config: See `quantize_model`.
+        calibration_data: See `quantize_model`.
+        chosen: A `QuantizeConfig`, or None for the layer's rule, by the identity of
+            each layer to quantize. None quantizes all.
+    """
     config = Int8() if config is None else config
     _check_model(model, config)
     batch, batches = None, None
     if calibration_data is not None:
         batch, batches = input_batches(model, calibration_data)
-    plans = plan(model, trace(model, batch))
-    if not any(layer_plan.weights for layer_plan in plans):
+    own = {key: one for key, one in (chosen or {}).items() if one is not None}
+    stays_float = _stays_float(model, config, chosen) | set(own)
+    plans = plan(model, trace(model, batch), stays_float)
+    if not own and not any(layer_plan.weights for layer_plan in plans):
         raise ValueError(_nothing_to_quantize(model, plans))
     try:
         for layer_plan in plans:
-            if layer_plan.changes_layer:
-                attach(layer_plan.layer, _quantizer(layer_plan, config))
+            layer = layer_plan.layer
+            if id(layer) in own:
+                rate = 1.0 - config.momentum
+                attach(layer, quantizer_from(layer, own[id(layer)], rate))
+            elif layer_plan.changes_layer:
+                attach(layer, _quantizer(layer_plan, config))
         keep_in_config(model)
         forget_compiled_functions(model)
         if batches is not None:
@@ -124,6 +163,8 @@ def _check_model(model: keras.Model, config: Int8) -> None:
             "`predict` compile the model in any case."
         )
     for layer in leaf_layers(model):
+        if not isinstance(layer, keras.Layer):
+            continue
         if layer.weights and layer.compute_dtype in ("float16", "bfloat16", "float64"):
             raise ValueError(
                 f"Layer {layer.name!r} computes in {layer.compute_dtype}, but "
@@ -133,6 +174,25 @@ def _check_model(model: keras.Model, config: Int8) -> None:
     _checks.finite_weights("model", model)
 
 
+def _stays_float(
+    model: keras.Model, config: Int8, chosen: Mapping[int, Any] | None
+) -> set[int]:
+    layers = leaf_layers(model)
+    names = {layer.name for layer in layers}
+    unknown = [name for name in config.float_layers if name not in names]
+    if unknown:
+        raise ValueError(
+            f"`float_layers` must name layers of the model; {model.name!r} has no "
+            f"{unknown[0]!r}. It has: {', '.join(sorted(names))}."
+        )
+    return {
+        id(layer)
+        for layer in layers
+        if layer.name in config.float_layers
+        or (chosen is not None and id(layer) not in chosen)
+    }
+
+
 def _quantizer(layer_plan: LayerPlan, config: Int8) -> LayerQuantizer:
     name = layer_plan.layer.name
 
@@ -140,19 +200,22 @@ def _quantizer(layer_plan: LayerPlan, config: Int8) -> LayerQuantizer:
         return ActivationRange(
             bits=config.activation_bits,
             rate=1.0 - config.momentum,
+            learned=config.learned_ranges,
             name=f"{name}_{role}",
             **arguments,
         )
 
     ranges = {input_role(at): new_range(input_role(at)) for at in layer_plan.inputs}
-    ranges |= {role: new_range(role) for role in layer_plan.inner}
+    ranges |= {
+        role: new_range(role, fixed=fixed) for role, fixed in layer_plan.inner.items()
+    }
     if layer_plan.preactivation:
         ranges[PREACTIVATION] = new_range(PREACTIVATION)
     if layer_plan.output:
         ranges[OUTPUT] = new_range(OUTPUT, fixed=layer_plan.fixed_range)
     grids = [
-        WeightGrid(attribute, axes, config.weight_bits)
-        for attribute, axes in layer_plan.weights.items()
+        WeightGrid(name, *config.weight_grid(layer_plan.layer, name, axes))
+        for name, axes in layer_plan.weights.items()
     ]
     return LayerQuantizer(
         grids, ranges, rewritten=layer_plan.rewritten, name=f"{name}_quantizer"

@@ -93,6 +93,50 @@ def fake_quantize(values: Any, low: Any, high: Any, bits: int = 8) -> Any:
     return tf.cast(rounded, values.dtype) if values.dtype.is_floating else rounded
 
 
+def fake_quantize_learned(
+    values: Any, low: Any, high: Any, rate: Any, bits: int = 8
+) -> Any:
+    """`fake_quantize` with the gradient of learned step sizes for the range's ends.
+
+    A value inside the range moves the step `s = (high - low) / (2**bits - 1)` by its
+    rounding error, `round(v / s) - v / s`; a value outside moves the end that it was
+    cut to. Both are scaled by `1 / sqrt(values * levels)`, in units of steps.
+
+    Args:
+        values: Tensor of any shape.
+        low: Scalar, at most 0.
+        high: Scalar, at least 0.
+        rate: Scalar; where it is 0 the ends get no gradient.
+        bits: Bits of the grid.
+    """
+    values = tf.convert_to_tensor(values)
+    levels = 2**bits - 1
+    moves = tf.cast(tf.convert_to_tensor(rate) > 0, tf.float32)
+
+    @tf.custom_gradient
+    def rounded(x: Any, lower: Any, upper: Any) -> tuple[Any, Any]:
+        # The kernel needs a width, whatever training does to the ends.
+        top = tf.maximum(upper, lower + 1e-6)
+        y = tf.quantization.fake_quant_with_min_max_vars(x, lower, top, num_bits=bits)
+
+        def gradients(upstream: Any) -> tuple[Any, Any, Any]:
+            step = (top - lower) / levels
+            below, above = x < lower, x > top
+            inside = tf.logical_not(below | above)
+            zero = tf.zeros_like(upstream)
+            # dy/dstep inside, as a share for each end.
+            error = tf.where(inside, upstream * (y - x) / step, zero) / levels
+            count = tf.cast(tf.size(x), tf.float32)
+            scale = moves * levels**2 / tf.sqrt(count * levels)
+            to_low = tf.reduce_sum(tf.where(below, upstream, zero) - error)
+            to_high = tf.reduce_sum(tf.where(above, upstream, zero) + error)
+            return tf.where(inside, upstream, zero), scale * to_low, scale * to_high
+
+        return y, gradients
+
+    return tf.cast(rounded(tf.cast(values, tf.float32), low, high), values.dtype)
+
+
 def channel_bounds(weights: Any, channel_axes: Sequence[int]) -> Any:
     """The largest absolute value of each channel, a vector.
 

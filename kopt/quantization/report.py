@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import keras
+import numpy as np
 
 from kopt._registry import register
 from kopt.quantization import ranges
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._batches import input_batches
 from kopt.quantization._layer_quantizer import WeightGrid
+from kopt.quantization._noise import Noise, measured
 from kopt.quantization._placement import LayerPlan, plan
 from kopt.quantization._quantized_layer import QuantizedLayer, require_quantized
 from kopt.quantization._trace import trace
@@ -29,11 +32,13 @@ class WeightReport:
         name: Attribute of the layer, `"kernel"`.
         bits: Bits a value.
         channels: How many channels have a scale of their own.
+        sqnr: Signal to quantization noise of its values, in decibels.
     """
 
     name: str
     bits: int
     channels: int
+    sqnr: float = math.inf
 
     def __str__(self) -> str:
         return f"{self.name} int{self.bits} x {self.channels}"
@@ -49,18 +54,29 @@ class RangeReport:
         grid: The grid, or None if the range has not been calibrated.
         bits: Bits a value.
         fixed: Whether the runtime prescribes the range.
+        saturation: Share of the values of the data that lie outside, and are cut
+            off; None without data.
+        sqnr: Signal to quantization noise of the data's values, in decibels; None
+            without data.
     """
 
     role: str
     grid: ranges.Grid | None
     bits: int
     fixed: bool
+    saturation: float | None = None
+    sqnr: float | None = None
 
     def __str__(self) -> str:
+        if self.grid is None and self.fixed:
+            return f"{self.role} int{self.bits} by a quantizer of its own"
         if self.grid is None:
             return f"{self.role} int{self.bits} not calibrated"
         low, high = f"{self.grid.low:.4g}", f"{self.grid.high:.4g}"
-        return f"{self.role} int{self.bits} [{low}, {high}]"
+        text = f"{self.role} int{self.bits} [{low}, {high}]"
+        if self.sqnr is None:
+            return text
+        return f"{text} {self.sqnr:.1f} dB, {self.saturation:.2%} cut off"
 
 
 @dataclass(frozen=True)
@@ -135,8 +151,9 @@ def quantization_report(model: keras.Model, data: Any = None) -> QuantizationRep
 
     Args:
         model: A quantized model.
-        data: Samples, of which one batch is read. Needed only for a model that does
-            not know the shape of its inputs; see `calibrate` for the forms.
+        data: Samples, in the forms that `calibrate` takes. With them the report says
+            how many values of each tensor are cut off, and how noisy the rounding is.
+            Needed for a model that does not know the shape of its inputs.
 
     Returns:
         A `QuantizationReport`, which prints as a table.
@@ -153,25 +170,33 @@ def quantization_report(model: keras.Model, data: Any = None) -> QuantizationRep
     ...     kopt.quantization.quantize_model(model)
     ... )
     >>> report.layers[0].state, report.layers[1].state, report.layers[1].note
-    ('integer', 'float', 'ELU has no rule')
+    ('integer', 'float', 'the runtime has no integer form of it')
     """
     require_quantized(model)
-    batch = None if data is None else input_batches(model, data)[0]
+    batch = batches = None
+    if data is not None:
+        batch, batches = input_batches(model, data)
     plans = plan(model, trace(model, batch))
-    return QuantizationReport(tuple(_describe(one) for one in plans))
+    noise = {} if batches is None else measured(model, batches)
+    return QuantizationReport(tuple(_describe(one, noise) for one in plans))
 
 
-def _describe(layer_plan: LayerPlan) -> LayerReport:
+def _describe(layer_plan: LayerPlan, noise: Mapping[int, Noise]) -> LayerReport:
     layer, state, note = layer_plan.layer, layer_plan.state, layer_plan.note
     weights: tuple[WeightReport, ...] = ()
     tensors: tuple[RangeReport, ...] = ()
     if isinstance(layer, QuantizedLayer):
         weights = tuple(_weight(layer, grid) for grid in layer.quantizer.weight_grids)
-        tensors = tuple(_range(*item) for item in layer.quantizer.ranges.items())
+        tensors = tuple(
+            _range(role, one, noise.get(id(one)))
+            for role, one in layer.quantizer.ranges.items()
+        )
+        state = "integer"
+        note = "" if note == "chosen to stay float" else note
     elif layer_plan.changes_layer:
-        state, note = "float", "was not quantized"
+        state, note = "float", "chosen to stay float"
     return LayerReport(
-        name=layer.path or layer.name,
+        name=getattr(layer, "path", None) or layer.name,
         layer=float_class_of(layer).__name__,
         state=state,
         weights=weights,
@@ -181,14 +206,20 @@ def _describe(layer_plan: LayerPlan) -> LayerReport:
 
 
 def _weight(layer: QuantizedLayer, grid: WeightGrid) -> WeightReport:
-    shape = grid.variable(layer).shape
-    channels = math.prod(shape[axis] for axis in grid.channel_axes)
-    return WeightReport(grid.attribute, grid.bits, channels)
+    variable = grid.variable(layer)
+    channels = math.prod(variable.shape[axis] for axis in grid.channel_axes)
+    rounded = np.asarray(layer.quantizer.on_grid(layer, grid))
+    found = Noise()
+    found.add(variable.numpy(), rounded)
+    return WeightReport(grid.attribute, grid.bits, channels, found.sqnr)
 
 
-def _range(role: str, one: ActivationRange) -> RangeReport:
+def _range(role: str, one: ActivationRange, noise: Noise | None) -> RangeReport:
     grid = one.grid() if one.calibrated else None
-    return RangeReport(role, grid, one.bits, one.fixed is not None)
+    found = RangeReport(role, grid, one.bits, one.fixed is not None)
+    if noise is None or not noise.values:
+        return found
+    return replace(found, saturation=noise.saturation, sqnr=noise.sqnr)
 
 
 def _rows(layer: LayerReport) -> list[tuple[str, ...]]:

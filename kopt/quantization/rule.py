@@ -11,9 +11,25 @@ import keras
 from kopt import _checks
 from kopt._registry import register
 
-Role = Literal["compute", "arithmetic", "activation", "batch_norm", "same", "join"]
+Role = Literal[
+    "compute",
+    "arithmetic",
+    "activation",
+    "batch_norm",
+    "same",
+    "join",
+    "whole",
+    "float",
+]
+Axes = tuple[int, ...]
+FixedRange = tuple[float, float]
+Inner = Callable[[Any, int], tuple[str, ...] | Mapping[str, FixedRange | None]]
 
-_RULES: dict[type[keras.Layer], Rule] = {}
+_RULES: dict[type[keras.Operation], Rule] = {}
+
+# Rules of classes that Keras does not export, by the full name of the class: reading
+# a name costs no import and cannot fail.
+_RULES_BY_NAME: dict[str, Rule] = {}
 
 
 @register("quantization", serializable=False)
@@ -31,29 +47,48 @@ class Rule:
     - `"batch_norm"`: goes into the `"compute"` layer before it; else stands alone.
     - `"same"`: moves or selects values, so its output keeps the range of its input.
     - `"join"`: puts tensors together, so these share the range of its output.
+    - `"whole"`: its `compute` rounds everything inside, its outputs included (a
+      recurrent cell).
+    - `"float"`: stays float on purpose; `note` says why.
 
     Args:
         role: One of the above.
-        weights: For `"compute"`: the name of each weight to quantize and the axes
-            that number its channels, `{"kernel": (-1,)}`.
+        weights: The name of each weight to quantize and the axes that number its
+            channels, `{"kernel": (-1,)}`, or a function of the layer that returns
+            them. A name with dots is a weight of a part: `"query_dense.kernel"`.
         compute: `function(layer, *args, **kwargs) -> outputs` in place of the
             layer's own `call`, where that converts badly.
         inner: For `compute`: `function(layer, number of inputs) -> names` of the
-            ranges inside; `compute` rounds to one by
+            ranges inside, or a dict of them with the range that the runtime
+            prescribes, or None; `compute` rounds to one by
             `layer.quantizer.rounded(name, values)`.
+        inputs: Which inputs need to be on a grid, by position. All, if None.
+        obstacle: `function(layer, number of inputs) -> reason` why this one layer
+            has to stay float, empty if it need not.
+        fuses: Whether a ReLU behind it is computed with it.
+        note: What the report says of such a layer.
     """
 
     role: Role
-    weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    weights: Mapping[str, Axes | Callable[[Any], Axes]] = field(default_factory=dict)
     compute: Callable[..., Any] | None = None
-    inner: Callable[[keras.Layer, int], tuple[str, ...]] | None = None
+    inner: Inner | None = None
+    inputs: tuple[int, ...] | None = None
+    obstacle: Callable[[Any, int], str] | None = None
+    fuses: bool = True
+    note: str = ""
 
     def __post_init__(self) -> None:
         _checks.one_of("role", self.role, get_args(Role))
-        if self.weights and self.role != "compute":
+        if self.weights and self.role not in ("compute", "activation", "whole"):
             raise ValueError(
-                "`weights` belong to the role 'compute'. Received: "
-                f"role={self.role!r}, weights={dict(self.weights)!r}."
+                "`weights` belong to the role 'compute', 'activation' or 'whole'. "
+                f"Received: role={self.role!r}, weights={dict(self.weights)!r}."
+            )
+        if self.role == "whole" and not self.compute:
+            raise ValueError(
+                "The role 'whole' says that `compute` rounds everything, but there is "
+                "no `compute`. Pass one."
             )
         if self.inner and not self.compute:
             raise ValueError(
@@ -88,7 +123,7 @@ def register_quantize_rule(layer_class: type[keras.Layer], rule: Rule) -> None:
     >>> type(kopt.quantization.quantize_model(model).layers[0]).__name__
     'QuantizedDoubled'
     """
-    if not (isinstance(layer_class, type) and issubclass(layer_class, keras.Layer)):
+    if not _is_operation_class(layer_class):
         raise TypeError(
             "`layer_class` must be a subclass of keras.Layer. Received: "
             f"layer_class={layer_class!r}."
@@ -101,15 +136,37 @@ def register_quantize_rule(layer_class: type[keras.Layer], rule: Rule) -> None:
     _RULES[layer_class] = rule
 
 
-def float_class_of(layer: keras.Layer) -> type[keras.Layer]:
+def _is_operation_class(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, keras.Operation)
+
+
+def register_by_name(name: str, rule: Rule) -> None:
+    """`register_quantize_rule` for a class that has no public name.
+
+    Args:
+        name: Module and class: `"keras.src.ops.numpy.Add"`.
+        rule: Its rule.
+    """
+    _RULES_BY_NAME[name] = rule
+
+
+def float_class_of(layer: Any) -> type[Any]:
     """The class of a layer as it was before it was quantized."""
-    return getattr(type(layer), "float_class", type(layer))
+    found = type(layer)
+    while hasattr(found, "float_class"):
+        found = found.float_class
+    return found
 
 
-def rule_for(layer: keras.Layer) -> Rule | None:
+def rule_for(layer: Any) -> Rule | None:
     """The rule of a layer's class, or of the nearest class whose `call` it keeps."""
     float_class = float_class_of(layer)
     for ancestor in float_class.__mro__:
-        if ancestor in _RULES and ancestor.call is float_class.call:
-            return _RULES[ancestor]
+        if getattr(ancestor, "call", None) is not float_class.call:
+            continue
+        rule = _RULES.get(ancestor) or _RULES_BY_NAME.get(
+            f"{ancestor.__module__}.{ancestor.__qualname__}"
+        )
+        if rule is not None:
+            return rule
     return None

@@ -9,6 +9,7 @@ import keras
 
 from kopt import _checks
 from kopt._registry import register
+from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._quantized_layer import (
     QuantizedLayer,
     quantized_layers,
@@ -85,8 +86,15 @@ def _snap(layers: list[QuantizedLayer]) -> list[tuple[keras.Variable, object]]:
     for layer in layers:
         for grid in layer.quantizer.weight_grids:
             variable = grid.variable(layer)
-            snapped_values[id(variable)] = (variable, grid.fake_quantized(layer))
+            snapped_values[id(variable)] = (
+                variable,
+                layer.quantizer.on_grid(layer, grid),
+            )
+            if grid.bits < 8 and grid.quantizer is None:
+                layer.quantizer.bounds[grid.attribute] = grid.bounds(layer)
         for one in layer.quantizer.ranges.values():
+            if not isinstance(one, ActivationRange):
+                continue
             ends = one.grid()
             snapped_values[id(one.low)] = (one.low, ends.low)
             snapped_values[id(one.high)] = (one.high, ends.high)

@@ -7,6 +7,7 @@ import keras
 from kopt import _checks
 from kopt._registry import register
 from kopt.quantization._compiled import forget_compiled_functions
+from kopt.quantization._operations import release_quantizers
 from kopt.quantization._quantized_container import release
 from kopt.quantization._quantized_layer import detach, quantized_layers
 
@@ -33,7 +34,9 @@ def strip_quantization(model: keras.Model) -> keras.Model:
     >>> type(kopt.quantization.strip_quantization(model).layers[0]).__name__
     'Dense'
     """
-    for layer in quantized_layers(_checks.keras_model("model", model)):
+    layers = quantized_layers(_checks.keras_model("model", model))
+    release_quantizers(model)
+    for layer in layers:
         detach(layer)
     release(model)
     forget_compiled_functions(model)

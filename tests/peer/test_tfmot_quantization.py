@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kopt.quantization import Int8, quantize_model, ranges
+from kopt.quantization import (
+    Int8,
+    quantize_annotate_layer,
+    quantize_apply,
+    quantize_model,
+    ranges,
+)
 from kopt.quantization._activation_range import ActivationRange
 
 pytestmark = [
@@ -125,3 +131,54 @@ def test_before_training_the_model_is_as_good_as_float_where_tf_mot_is_not(quant
     ours = (model.predict(test, verbose=0).argmax(1) == exact).mean()
     assert ours >= 0.99
     assert ours > tf_mot
+
+
+class TestConfigsOfTfMot:
+    """A user's `QuantizeConfig` is asked what it says; it sets nothing."""
+
+    @pytest.fixture
+    def config(self, quantizers):
+        weights = quantizers.LastValueQuantizer(
+            num_bits=4, per_axis=False, symmetric=True, narrow_range=True
+        )
+        outputs = quantizers.MovingAverageQuantizer(
+            num_bits=8, per_axis=False, symmetric=False, narrow_range=False
+        )
+
+        class Config:
+            def get_weights_and_quantizers(self, layer):
+                return [(layer.kernel, weights)]
+
+            def get_activations_and_quantizers(self, layer):
+                return [(layer.activation, outputs)]
+
+            def get_output_quantizers(self, layer):
+                return []
+
+        return Config()
+
+    def test_its_quantizers_round_as_they_do_in_tf_mot(self, quantizers, config):
+        dense = quantize_annotate_layer(keras.layers.Dense(4), config)
+        model = keras.Sequential([keras.Input((6,)), dense])
+        x = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
+        exact = x @ last_value(quantizers, dense.kernel.numpy(), 4, False)
+        quantize_apply(model, calibration_data=x)
+        found = model.predict(x, verbose=0)
+        one = dense.quantizer.ranges["output"].grid()
+        np.testing.assert_allclose(found, exact, atol=0.51 * one.scale)
+
+    def test_a_quantizer_that_kopt_has_no_twin_of_is_called(self, quantizers, config):
+        class Mine(quantizers.LastValueQuantizer):
+            """Another class: it is run as it is."""
+
+        mine = Mine(num_bits=8, per_axis=False, symmetric=True, narrow_range=True)
+        config.get_weights_and_quantizers = lambda layer: [(layer.kernel, mine)]
+        dense = quantize_annotate_layer(keras.layers.Dense(4), config)
+        model = keras.Sequential([keras.Input((6,)), dense])
+        x = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
+        quantize_apply(model, calibration_data=x)
+        model.compile("sgd", "mse")
+        # It knows the weights' range from the first training step on.
+        model.fit(x, x[:, :4], verbose=0)
+        assert isinstance(dense.quantizer.ranges["kernel_quantizer"].quantizer, Mine)
+        assert np.ptp(model.predict(x, verbose=0)) > 0

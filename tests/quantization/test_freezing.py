@@ -2,7 +2,12 @@ import keras
 import numpy as np
 import pytest
 
-from kopt.quantization import freeze_ranges, quantize_model
+from kopt.quantization import (
+    FreezeLate,
+    freeze_batch_norm,
+    freeze_ranges,
+    quantize_model,
+)
 
 
 def highs(model):
@@ -56,3 +61,51 @@ def test_the_switch_is_saved_with_the_weights(mlp, rows, tmp_path):
 def test_a_float_model_is_refused(mlp):
     with pytest.raises(ValueError, match=r"not quantized.*quantize_model"):
         freeze_ranges(mlp)
+
+
+def test_frozen_statistics_stand_still_while_scales_train(cnn, images):
+    quantize_model(cnn, calibration_data=images)
+    cnn.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    cnn.fit(images, np.arange(48) % 4, verbose=0)
+    freeze_batch_norm(cnn)
+    norm = cnn.get_layer("norm")
+    mean, gamma = norm.moving_mean.numpy(), norm.gamma.numpy()
+    cnn.fit(images, np.arange(48) % 4, verbose=0)
+    np.testing.assert_array_equal(norm.moving_mean.numpy(), mean)
+    assert (norm.gamma.numpy() != gamma).any()
+    freeze_batch_norm(cnn, frozen=False)
+    cnn.fit(images, np.arange(48) % 4, verbose=0)
+    assert (norm.moving_mean.numpy() != mean).any()
+
+
+def test_statistics_stay_frozen_in_a_file(cnn, images, tmp_path):
+    freeze_batch_norm(quantize_model(cnn, calibration_data=images))
+    cnn.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    assert again.get_layer("norm").quantizer.statistics_frozen
+    np.testing.assert_array_equal(
+        again.predict(images, verbose=0), cnn.predict(images, verbose=0)
+    )
+
+
+def test_a_callback_freezes_late(cnn, images):
+    quantize_model(cnn, calibration_data=images)
+    cnn.compile("sgd", "sparse_categorical_crossentropy")
+    means, highs = [], []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            means.append(cnn.get_layer("norm").moving_mean.numpy().sum())
+            one = cnn.get_layer("pointwise").quantizer.ranges["output"]
+            highs.append(float(one.high.numpy()))
+
+    late = FreezeLate(ranges_at=0.25, batch_norm_at=0.5)
+    y = np.arange(48) % 4
+    cnn.fit(images, y, epochs=4, verbose=0, callbacks=[late, Watch()])
+    assert highs[0] == highs[1] == highs[3]
+    assert means[0] != means[1] == means[2] == means[3]
+
+
+def test_a_share_is_between_0_and_1():
+    with pytest.raises(ValueError, match="ranges_at"):
+        FreezeLate(ranges_at=2)

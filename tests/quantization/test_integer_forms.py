@@ -61,4 +61,4 @@ def test_rescaling_takes_images_of_integers(random):
 
 @pytest.mark.parametrize(("inputs", "names"), [(2, ()), (4, ("sum_of_2", "sum_of_3"))])
 def test_sums_of_more_than_two_have_ranges_between(inputs, names):
-    assert _integer_forms.partial_sums(layers.Add(), inputs) == names
+    assert _integer_forms.partial_results("sum")(layers.Add(), inputs) == names

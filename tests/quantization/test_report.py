@@ -52,7 +52,7 @@ def test_what_stays_float_is_named_with_the_reason(images):
     report = quantization_report(quantize_model(model, calibration_data=images))
     (island,) = report.stays_float
     assert island.layer == "GroupNormalization"
-    assert island.note == "GroupNormalization has no rule"
+    assert island.note == "its statistics lose too much in 8 bits"
     assert [one.layer for one in report.integer] == ["Conv2D"]
 
 
@@ -77,7 +77,7 @@ def test_a_part_that_was_quantized_alone_is_told_from_the_rest(mlp, rows):
     report = quantization_report(outer)
     assert (report["float"].state, report["float"].note) == (
         "float",
-        "was not quantized",
+        "chosen to stay float",
     )
     assert report["hidden"].state == "integer"
 
@@ -97,3 +97,18 @@ def test_a_name_that_is_not_there(report):
 def test_a_float_model_is_refused(mlp):
     with pytest.raises(ValueError, match="not quantized"):
         quantization_report(mlp)
+
+
+def test_with_data_noise_and_what_is_cut_off_are_measured(mlp, rows):
+    quantize_model(mlp, calibration_data=rows)
+    report = quantization_report(mlp, rows)
+    (first, second) = report["hidden"].ranges
+    assert first.saturation == second.saturation == 0.0
+    assert 30 < first.sqnr < 60
+    assert report["hidden"].weights[0].sqnr > 35
+    mlp.get_layer("hidden").quantizer.ranges["input_0"].set_range(-0.5, 0.5)
+    narrow = quantization_report(mlp, rows)["hidden"].ranges[0]
+    outside = (np.abs(rows) > 0.5).mean()
+    assert narrow.saturation == pytest.approx(outside, abs=0.02)
+    assert narrow.sqnr < 10
+    assert "cut off" in str(narrow)

@@ -105,7 +105,7 @@ def test_an_unknown_role_lists_those_there_are():
 
 
 def test_weights_need_a_role_that_computes_with_them():
-    with pytest.raises(ValueError, match="belong to the role 'compute'"):
+    with pytest.raises(ValueError, match="belong to the role 'compute', 'activation'"):
         Rule("same", weights={"kernel": (-1,)})
 
 

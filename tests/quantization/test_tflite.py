@@ -76,6 +76,22 @@ def activations(name):
     return chain(layers.Conv2D(6, 3, activation=name), layers.Conv2D(4, 3))
 
 
+def merged(merge, inputs=2):
+    x = keras.Input((8, 8, 4))
+    parts = [layers.Dense(4, activation="relu")(x) for _ in range(inputs)]
+    return keras.Model(x, layers.Dense(3)(merge(parts)))
+
+
+def operations(build, shape=(8, 8, 4)):
+    """A functional model with operations that are in no layer."""
+    x = keras.Input(shape)
+    return keras.Model(x, build(x))
+
+
+def row(*stack):
+    return chain(*stack, shape=(16, 3))
+
+
 def depthwise():
     return chain(
         layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False),
@@ -124,6 +140,15 @@ NETWORKS = {
         ),
         {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2},
     ),
+    "normalization before a relu": (
+        lambda: chain(
+            layers.MaxPooling2D(),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(4, 3),
+        ),
+        {"MAX_POOL_2D": 1, "DEPTHWISE_CONV_2D": 1, "CONV_2D": 1},
+    ),
     "rescaling": (
         lambda: chain(layers.Rescaling(0.5, -1.0), layers.Conv2D(4, 3)),
         {"DEPTHWISE_CONV_2D": 1, "CONV_2D": 1},
@@ -163,6 +188,94 @@ NETWORKS = {
     "softmax layer": (
         lambda: chain(layers.Dense(3), layers.Softmax(), shape=(6,)),
         {"FULLY_CONNECTED": 1, "SOFTMAX": 1},
+    ),
+    "one dimension": (
+        lambda: row(
+            layers.Conv1D(5, 3, activation="relu"),
+            layers.DepthwiseConv1D(3),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv1D(4, 3, strides=2, padding="causal"),
+        ),
+        {"RESHAPE": 4, "CONV_2D": 2, "DEPTHWISE_CONV_2D": 1, "PAD": 1},
+    ),
+    "transposed": (
+        lambda: chain(
+            layers.Conv2DTranspose(5, 3, strides=2),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(4, 3),
+        ),
+        {"TRANSPOSE_CONV": 1, "CONV_2D": 1},
+    ),
+    "transposed in one dimension": (
+        lambda: row(layers.Conv1DTranspose(5, 3), layers.Conv1D(4, 3)),
+        {"RESHAPE": 2, "TRANSPOSE_CONV": 1, "CONV_2D": 1},
+    ),
+    "separable": (
+        lambda: chain(
+            layers.SeparableConv2D(6, 3, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.SeparableConv2D(4, 3, strides=2),
+        ),
+        {"DEPTHWISE_CONV_2D": 2, "CONV_2D": 2},
+    ),
+    "separable in one dimension": (
+        lambda: row(
+            layers.SeparableConv1D(6, 3, strides=2, activation="relu"),
+            layers.SeparableConv1D(4, 2, dilation_rate=2, padding="same"),
+        ),
+        {"RESHAPE": 2, "DEPTHWISE_CONV_2D": 2, "CONV_2D": 2},
+    ),
+    "einsum": (
+        lambda: chain(
+            layers.EinsumDense("abc,cd->abd", (None, 5), "relu", bias_axes="d"),
+            layers.EinsumDense("abc,cde->abde", (None, 2, 3), bias_axes="de"),
+            layers.EinsumDense("abde,dec->abc", (None, 5)),
+            shape=(6, 4),
+        ),
+        {"FULLY_CONNECTED": 3, "RESHAPE": 1},
+    ),
+    "multiply": (
+        lambda: merged(layers.Multiply(), 3),
+        {"FULLY_CONNECTED": 4, "MUL": 2},
+    ),
+    "subtract": (lambda: merged(layers.Subtract()), {"FULLY_CONNECTED": 3, "SUB": 1}),
+    "average": (
+        lambda: merged(layers.Average(), 3),
+        {"FULLY_CONNECTED": 4, "ADD": 2, "MUL": 1},
+    ),
+    "minimum": (
+        lambda: merged(layers.Minimum(), 3),
+        {"FULLY_CONNECTED": 4, "MINIMUM": 2, "RESHAPE": 1},
+    ),
+    "normalization of inputs": (
+        lambda: chain(
+            layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 2.0, 3.0]),
+            layers.Conv2D(4, 3),
+        ),
+        {"DEPTHWISE_CONV_2D": 1, "CONV_2D": 1},
+    ),
+    "prelu": (
+        lambda: chain(
+            layers.Conv2D(4, 3),
+            layers.PReLU(alpha_initializer="random_uniform", shared_axes=[1, 2]),
+            layers.Conv2D(3, 3),
+        ),
+        {"CONV_2D": 2, "PRELU": 1},
+    ),
+    "hard_sigmoid": (
+        lambda: activations("hard_sigmoid"),
+        {"CONV_2D": 2, "ADD": 1, "MUL": 1},
+    ),
+    "arithmetic without layers": (
+        lambda: operations(
+            lambda x: layers.Dense(3)(
+                (layers.Dense(4)(x) + layers.Dense(4)(x)) * 2.0 - 1.0
+            )
+        ),
+        {"FULLY_CONNECTED": 3, "ADD": 1, "MUL": 1, "SUB": 1},
     ),
     "sigmoid head": (
         lambda: chain(layers.Dense(3, activation="sigmoid"), shape=(6,)),

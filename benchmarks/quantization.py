@@ -1,0 +1,278 @@
+"""Quantization-aware training: what it covers, what a step costs, what accuracy it has.
+
+    python benchmarks/quantization.py [--quick] [--rounds N] [--only CASE]
+        [--families NAME,NAME]
+
+Cases: `coverage` (14 families of keras.applications: one quantized training step, then
+the float tensors left inside of the int8 file, without and with representative data),
+`steps` (a quantized training step as a multiple of the float one, for kopt and for
+TF-MOT on the tf_keras twin, in one run), `accuracy` (Fashion-MNIST or scikit-learn's
+digits after 0 to 1000 steps, for both). TF-MOT and tf_keras are dependencies of kopt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from _timing import CONSOLE, interleaved, machine, table
+
+import kopt
+
+FAMILIES = """
+    MobileNet MobileNetV2 MobileNetV3Small ResNet50 ResNet50V2 VGG16 Xception
+    InceptionV3 InceptionResNetV2 DenseNet121 NASNetMobile EfficientNetB0
+    EfficientNetV2B0 ConvNeXtTiny
+""".split()
+#: Pixels on a side, where the smallest of 64 is not accepted.
+SIZES = {
+    "Xception": 96,
+    "InceptionV3": 96,
+    "InceptionResNetV2": 96,
+    "NASNetMobile": 224,
+}
+STEPS = [0, 10, 40, 200, 1000]
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+
+def tf_mot() -> Any:
+    """TF-MOT, imported without telling this program to use the older Keras."""
+    before = os.environ.get("TF_USE_LEGACY_KERAS")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tensorflow_model_optimization
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    if before is not None:
+        os.environ["TF_USE_LEGACY_KERAS"] = before
+    return tensorflow_model_optimization
+
+
+def coverage(families: list[str]) -> None:
+    """One row a family."""
+    rows = table(
+        "coverage: float tensors inside of the int8 file",
+        *("family", "trains a step", "no data", "with data", "KB", "stays float"),
+    )
+    totals = collections.Counter()
+    for family in families:
+        keras.utils.clear_session()
+        row = covered(family)
+        totals["trains"] += row["trains"]
+        totals["no data"] += row["no data"] == 0
+        totals["with data"] += row["with data"] == 0
+        rows.add_row(family, *(str(value) for value in row.values()))
+        CONSOLE.print(family, row)
+    rows.add_row("of", *(f"{totals[k]}" for k in ("trains", "no data", "with data")))
+    CONSOLE.print(rows)
+
+
+def covered(family: str) -> dict[str, Any]:
+    size = SIZES.get(family, 64)
+    model = getattr(keras.applications, family)(
+        input_shape=(size, size, 3),
+        weights=None,
+        classes=10,
+        classifier_activation=None,
+    )
+    x = np.random.default_rng(0).uniform(0, 255, (4, size, size, 3)).astype("float32")
+    kopt.quantization.quantize_model(model, calibration_data=x)
+    model.compile(keras.optimizers.SGD(1e-5), cross_entropy(keras))
+    loss = float(model.train_on_batch(x, np.arange(4)))
+    islands = kopt.quantization.quantization_report(model).stays_float
+    names = collections.Counter(one.layer for one in islands)
+    found: dict[str, Any] = {"trains": bool(np.isfinite(loss))}
+    with tempfile.TemporaryDirectory() as folder:
+        for title, data in (("no data", None), ("with data", x)):
+            report = kopt.export.tflite(
+                model, Path(folder) / "m.tflite", None, data, verify=False
+            )
+            found[title] = len(report.float_tensors)
+    found["KB"] = round(report.size_kb)
+    found["float"] = ", ".join(f"{n} {name}" for name, n in names.items()) or "nothing"
+    return found
+
+
+def cross_entropy(package: Any) -> Any:
+    return package.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def network(package: Any, shape: tuple[int, ...], width: int) -> Any:
+    """The same small network in Keras 3 and in tf_keras."""
+    layers = package.layers
+
+    def block(filters: int, strides: int) -> list:
+        return [
+            layers.Conv2D(filters, 3, strides, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+        ]
+
+    return package.Sequential(
+        [
+            layers.InputLayer(shape),
+            *block(width, 1),
+            *block(2 * width, 2),
+            *block(2 * width, 1),
+            *block(4 * width, 2),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(10),
+        ]
+    )
+
+
+def steps(rounds: int, size: int, batch: int) -> None:
+    """Medians of a float step and a quantized step, of both libraries in turns."""
+    import tf_keras
+
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(batch, size, size, 3)).astype("float32")
+    y = generator.integers(0, 10, batch)
+    functions = {}
+    for name, package in (("kopt", keras), ("TF-MOT", tf_keras)):
+        for kind in ("float", "quantized"):
+            model = network(package, (size, size, 3), 16)
+            if kind == "quantized" and name == "kopt":
+                kopt.quantization.quantize_model(model, calibration_data=x)
+            elif kind == "quantized":
+                model = tf_mot().quantization.keras.quantize_model(model)
+            functions[name, kind] = training_step(package, model, x, y)
+    found = interleaved(functions, rounds)
+    rows = table(
+        f"training step, {size} x {size}, batch {batch}",
+        *("library", "float ms", "quantized ms", "quantized / float"),
+    )
+    for name in ("kopt", "TF-MOT"):
+        exact, rounded = found[name, "float"], found[name, "quantized"]
+        rows.add_row(
+            name,
+            f"{1e3 * exact:.1f}",
+            f"{1e3 * rounded:.1f}",
+            f"{rounded / exact:.3f}",
+        )
+    CONSOLE.print(rows)
+
+
+def training_step(package: Any, model: Any, x: np.ndarray, y: np.ndarray) -> Callable:
+    model.compile(package.optimizers.Adam(1e-3), cross_entropy(package))
+    model.make_train_function()
+    data = iter(tf.data.Dataset.from_tensors((x, y)).repeat().prefetch(2))
+
+    def step() -> None:
+        logs = model.train_function(data)
+        float(tf.nest.flatten(logs)[0])
+
+    return step
+
+
+def accuracy(seeds: int, most: int, epochs: int, samples: int) -> None:
+    """Both start from the same trained float weights and see the same batches."""
+    import tf_keras
+
+    name, *parts = images()
+    train, test = ((x[:samples], y[:samples]) for x, y in parts)
+    checkpoints = [number for number in STEPS if number <= most]
+    results: dict[str, list[list[float]]] = collections.defaultdict(list)
+    for seed in range(seeds):
+        keras.utils.set_random_seed(seed)
+        model = network(keras, train[0].shape[1:], 8)
+        model.compile(keras.optimizers.Adam(3e-3), cross_entropy(keras))
+        model.fit(*train, batch_size=64, epochs=epochs, verbose=0)
+        twin = network(tf_keras, train[0].shape[1:], 8)
+        twin.set_weights(model.get_weights())
+        results["float"].append([right(model, test)] * len(checkpoints))
+        kopt.quantization.quantize_model(
+            model, calibration_data=(train[0][:500], train[1][:500])
+        )
+        twin = tf_mot().quantization.keras.quantize_model(twin)
+        for title, package, one in (("kopt", keras, model), ("TF-MOT", tf_keras, twin)):
+            one.compile(package.optimizers.Adam(3e-4), cross_entropy(package))
+            results[title].append(tuned(one, train, test, checkpoints, seed))
+    rows = table(
+        f"accuracy on {name} after steps, mean of {seeds} seeds",
+        *("library", *map(str, checkpoints)),
+    )
+    for title, values in results.items():
+        rows.add_row(title, *(f"{value:.2%}" for value in np.mean(values, axis=0)))
+    CONSOLE.print(rows)
+
+
+def tuned(
+    model: Any, train: tuple, test: tuple, checkpoints: list[int], seed: int
+) -> list[float]:
+    generator, found = np.random.default_rng(seed), []
+    for number in range(checkpoints[-1] + 1):
+        if number in checkpoints:
+            found.append(right(model, test))
+        chosen = generator.integers(0, len(train[0]), 64)
+        model.train_on_batch(train[0][chosen], train[1][chosen])
+    return found
+
+
+def right(model: Any, test: tuple[np.ndarray, np.ndarray]) -> float:
+    logits = model.predict(test[0], batch_size=500, verbose=0)
+    return float(np.mean(logits.argmax(axis=1) == test[1]))
+
+
+def images() -> tuple[str, tuple, tuple]:
+    """Fashion-MNIST where it is installed, else scikit-learn's digits."""
+    if FASHION.is_dir():
+        import gzip
+
+        def read(name: str, offset: int) -> np.ndarray:
+            content = gzip.decompress((FASHION / name).read_bytes())
+            return np.frombuffer(content, np.uint8, offset=offset)
+
+        def split(name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+            x = read(f"{name}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
+            y = read(f"{name}-labels-idx1-ubyte.gz", 8)
+            return (x[:count] / 255).astype("float32"), y[:count].astype("int32")
+
+        return "Fashion-MNIST", split("train", 20_000), split("t10k", 10_000)
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    x = (x / 16).astype("float32").reshape(-1, 8, 8, 1)
+    return "digits", (x[:1400], y[:1400]), (x[1400:], y[1400:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few and small, for CI")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--only", help="one of the cases")
+    parser.add_argument("--families", help="names in keras.applications, with commas")
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    families = ["MobileNet"] if quick else FAMILIES
+    if arguments.families:
+        families = arguments.families.split(",")
+    cases: dict[str, Callable[[], None]] = {
+        "coverage": lambda: coverage(families),
+        "steps": lambda: steps(*((3, 16, 8) if quick else (arguments.rounds, 32, 32))),
+        "accuracy": lambda: accuracy(
+            *((1, 10, 1, 2_000) if quick else (3, 1000, 3, 20_000))
+        ),
+    }
+    if arguments.only:
+        cases = {arguments.only: cases[arguments.only]}
+    warnings.simplefilter("ignore")
+    CONSOLE.print(
+        machine("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization")
+    )
+    for run in cases.values():
+        run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The cells of recurrent layers, step by step on grids.
+
+A cell is called once a step, in a loop in training and unrolled in an export, and all
+steps share its ranges. Each matrix product, sum and product has a range of its own:
+what is added up lies on different grids.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from kopt.quantization._activations import of_function
+from kopt.quantization.rule import float_class_of, rule_for
+
+_Ranges = dict[str, tuple[float, float] | None]
+
+
+def obstacle(cell: Any, inputs: int) -> str:
+    """Why a cell cannot be computed here, or nothing."""
+    for name in ("activation", "recurrent_activation"):
+        found = of_function(getattr(cell, name, None))
+        if found.kind == "float" or found.form is not None:
+            return f"its {name} has no integer form"
+    return ""
+
+
+def layer_obstacle(layer: Any, inputs: int) -> str:
+    """Why a recurrent layer stays float: its cell does."""
+    rule = rule_for(layer.cell)
+    if rule is None:
+        return f"its {float_class_of(layer.cell).__name__} has no rule"
+    return rule.obstacle(layer.cell, inputs) if rule.obstacle else ""
+
+
+def loop(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """The layer's own loop over a cell that rounds what it computes."""
+    return layer.float_class.call(layer, *args, **kwargs)
+
+
+def simple_ranges(cell: Any, inputs: int) -> _Ranges:
+    """The ranges inside of a `SimpleRNNCell`."""
+    return {"from_input": None, "from_state": None, "sum": None, "state": _fixed(cell)}
+
+
+def simple(cell: Any, sequence: Any, states: Any, training: bool = False) -> Any:
+    """A step of a `SimpleRNN`."""
+    rounded = cell.quantizer.rounded
+    inputs, state = _dropped(cell, sequence, _first(states), training)
+    from_input = rounded("from_input", _product(inputs, cell.kernel, cell.bias))
+    from_state = rounded("from_state", ops.matmul(state, cell.recurrent_kernel))
+    total = rounded("sum", from_input + from_state)
+    output = rounded("state", cell.activation(total))
+    return output, _like(states, output)
+
+
+def lstm_ranges(cell: Any, inputs: int) -> _Ranges:
+    """The ranges inside of an `LSTMCell`."""
+    return {
+        "from_input": None,
+        "from_state": None,
+        "sum": None,
+        "gate": _fixed(cell, "recurrent_activation"),
+        "candidate": _fixed(cell),
+        "kept": None,
+        "added": None,
+        "carry": None,
+        "squashed": _fixed(cell),
+        "state": None,
+    }
+
+
+def lstm(cell: Any, inputs: Any, states: Any, training: bool = False) -> Any:
+    """A step of an `LSTM`."""
+    rounded = cell.quantizer.rounded
+    state, carry = states
+    inputs, state = _dropped(cell, inputs, state, training)
+    from_input = rounded("from_input", _product(inputs, cell.kernel, cell.bias))
+    from_state = rounded("from_state", ops.matmul(state, cell.recurrent_kernel))
+    total = rounded("sum", from_input + from_state)
+    # Slices: the converter leaves a split in float behind a state of zeros.
+    update, forget, own, output = (
+        total[:, at * cell.units : (at + 1) * cell.units] for at in range(4)
+    )
+    update, forget, output = (
+        rounded("gate", cell.recurrent_activation(one))
+        for one in (update, forget, output)
+    )
+    candidate = rounded("candidate", cell.activation(own))
+    kept = rounded("kept", forget * carry)
+    carry = rounded("carry", kept + rounded("added", update * candidate))
+    squashed = rounded("squashed", cell.activation(carry))
+    state = rounded("state", output * squashed)
+    return state, [state, carry]
+
+
+def gru_ranges(cell: Any, inputs: int) -> _Ranges:
+    """The ranges inside of a `GRUCell`."""
+    reset_before: _Ranges = {} if cell.reset_after else {"reset_state": None}
+    return reset_before | {
+        "from_input": None,
+        "from_state": None,
+        "sum": None,
+        "gate": _fixed(cell, "recurrent_activation"),
+        "candidate_from_state": None,
+        "candidate_sum": None,
+        "candidate": _fixed(cell),
+        "difference": None,
+        "kept": None,
+        "state": None,
+    }
+
+
+def gru(cell: Any, inputs: Any, states: Any, training: bool = False) -> Any:
+    """A step of a `GRU`."""
+    rounded = cell.quantizer.rounded
+    before = _first(states)
+    inputs, state = _dropped(cell, inputs, before, training)
+    input_bias, state_bias = _gru_biases(cell)
+    units = cell.units
+    from_input = rounded("from_input", _product(inputs, cell.kernel, input_bias))
+    gates, candidate = from_input[:, : 2 * units], from_input[:, 2 * units :]
+    if cell.reset_after:
+        product = _product(state, cell.recurrent_kernel, state_bias)
+        from_state = rounded("from_state", product)
+        reset, update = _gru_gates(cell, gates, from_state[:, : 2 * units])
+        own = rounded("candidate_from_state", reset * from_state[:, 2 * units :])
+    else:
+        kernel = cell.recurrent_kernel
+        product = ops.matmul(state, kernel[:, : 2 * units])
+        reset, update = _gru_gates(cell, gates, rounded("from_state", product))
+        kept = rounded("reset_state", reset * state)
+        own = ops.matmul(kept, kernel[:, 2 * units :])
+        own = rounded("candidate_from_state", own)
+    total = rounded("candidate_sum", candidate + own)
+    candidate = rounded("candidate", cell.activation(total))
+    # z h + (1 - z) c as c + z (h - c): the runtime has no 1 - z.
+    difference = rounded("difference", before - candidate)
+    output = rounded("state", candidate + rounded("kept", update * difference))
+    return output, _like(states, output)
+
+
+def _gru_gates(cell: Any, from_input: Any, from_state: Any) -> tuple[Any, Any]:
+    rounded = cell.quantizer.rounded
+    total = rounded("sum", from_input + from_state)
+    gates = rounded("gate", cell.recurrent_activation(total))
+    return gates[:, cell.units :], gates[:, : cell.units]
+
+
+def _gru_biases(cell: Any) -> tuple[Any, Any]:
+    if not cell.use_bias:
+        return None, None
+    bias = ops.convert_to_tensor(cell.bias)
+    return (bias[0], bias[1]) if cell.reset_after else (bias, None)
+
+
+def _product(inputs: Any, kernel: Any, bias: Any) -> Any:
+    product = ops.matmul(inputs, kernel)
+    return product if bias is None else product + bias
+
+
+def _dropped(cell: Any, inputs: Any, state: Any, training: bool) -> tuple[Any, Any]:
+    """Inputs and state with the cell's dropout, one mask for all gates."""
+    if not training:
+        return inputs, state
+    for_inputs = cell.get_dropout_mask(inputs)
+    for_state = cell.get_recurrent_dropout_mask(state)
+    if for_inputs is not None:
+        inputs = inputs * _one(for_inputs)
+    if for_state is not None:
+        state = state * _one(for_state)
+    return inputs, state
+
+
+def _one(mask: Any) -> Any:
+    return mask[0] if isinstance(mask, (list, tuple)) else mask
+
+
+def _first(states: Any) -> Any:
+    return states[0] if isinstance(states, (list, tuple)) else states
+
+
+def _like(states: Any, output: Any) -> Any:
+    return [output] if isinstance(states, (list, tuple)) else output
+
+
+def _fixed(cell: Any, name: str = "activation") -> tuple[float, float] | None:
+    return of_function(getattr(cell, name)).fixed_range

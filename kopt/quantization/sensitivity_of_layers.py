@@ -1,0 +1,191 @@
+"""What each layer alone costs when it is quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from kopt import _extras
+from kopt._registry import register
+from kopt.quantization._batches import input_batches
+from kopt.quantization._compiled import functions_inlined
+from kopt.quantization._quantized_layer import require_quantized
+
+
+@dataclass(frozen=True)
+class LayerSensitivity:
+    """What one layer alone costs.
+
+    Attributes:
+        name: The layer.
+        loss: Score of the float model less the score with this layer quantized.
+        sqnr: Signal to quantization noise of the model's output, in decibels.
+    """
+
+    name: str
+    loss: float
+    sqnr: float
+
+
+@register("quantization", serializable=False)
+@dataclass(frozen=True)
+class SensitivityReport:
+    """What each layer alone costs, the most costly first. `print(report)` shows it.
+
+    Attributes:
+        layers: One entry a layer.
+        float_score: The score with no layer quantized.
+        quantized_score: The score with all of them quantized.
+    """
+
+    layers: tuple[LayerSensitivity, ...]
+    float_score: float
+    quantized_score: float
+
+    def suggestion(self, most: float = 0.0) -> tuple[str, ...]:
+        """Names of layers to keep in float, or in 8 bits where the rest has 4.
+
+        The fewest, the most costly first, whose absence brings the sum of what the
+        rest costs down to `most`. For `Int8(float_layers=...)` or
+        `Int4Weights(int8_layers=...)`.
+
+        Args:
+            most: Score that may be lost, in the units of the score.
+        """
+        left = sum(max(one.loss, 0.0) for one in self.layers)
+        chosen: list[str] = []
+        for one in self.layers:
+            if left <= most + 1e-9 or one.loss <= 0.0:
+                break
+            chosen.append(one.name)
+            left -= one.loss
+        return tuple(chosen)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw what each layer costs.
+
+        Args:
+            ax: The matplotlib `Axes` to draw into. By default those of a new figure.
+
+        Returns:
+            The `Axes`, to save (`ax.figure.savefig(path)`) or to draw more into.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        pyplot = _extras.load("matplotlib.pyplot", "plot")
+        if ax is None:
+            height = 1 + 0.3 * len(self.layers)
+            _, ax = pyplot.subplots(figsize=(7, height), layout="constrained")
+        places = range(len(self.layers))
+        ax.barh(places, [one.loss for one in self.layers])
+        ax.set_yticks(places, [one.name for one in self.layers])
+        ax.invert_yaxis()
+        ax.set_xlabel("score lost when this layer alone is quantized")
+        return ax
+
+    def __str__(self) -> str:
+        width = max(len(one.name) for one in self.layers)
+        rows = [
+            f"{one.name:<{width}}  {one.loss:+.4f}  {one.sqnr:5.1f} dB"
+            for one in self.layers
+        ]
+        scores = f"float {self.float_score:.4f}, quantized {self.quantized_score:.4f}"
+        return "\n".join([scores, *rows])
+
+
+@register("quantization")
+def sensitivity(
+    model: keras.Model,
+    data: Any,
+    score: Callable[[Any, np.ndarray], float] | None = None,
+) -> SensitivityReport:
+    """Measure what each quantized layer costs if it alone is quantized.
+
+    Args:
+        model: A calibrated model from `quantize_model` with one output. It is left as
+            it is.
+        data: Arrays `(x, y)`, or inputs alone. A few hundred samples are plenty: each
+            layer takes one pass.
+        score: `score(y, outputs)`, larger for a better model. Defaults to the
+            accuracy where `y` are labels; to the agreement with the float model's
+            choice where there is no `y`; else to the mean squared error, negative.
+
+    Returns:
+        A `SensitivityReport`.
+
+    Raises:
+        ValueError: If the model is not quantized, or the data are empty.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="d")])
+    >>> x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    >>> model = kopt.quantization.quantize_model(model, calibration_data=x)
+    >>> report = kopt.quantization.sensitivity(model, x)
+    >>> report.layers[0].name, report.layers[0].loss < 0.1, report.layers[0].sqnr > 30
+    ('d', True, True)
+    """
+    layers = require_quantized(model)
+    _, stream = input_batches(model, data)
+    batches = list(stream)
+    with _active(layers, []):
+        exact = _outputs(model, batches)
+    y = np.asarray(data[1]) if isinstance(data, tuple) and len(data) > 1 else None
+    rate = _score(score, y, exact)
+    found = []
+    for layer in layers:
+        with _active(layers, [layer]):
+            outputs = _outputs(model, batches)
+        lost = rate(exact) - rate(outputs)
+        found.append(LayerSensitivity(layer.name, lost, decibels(exact, outputs)))
+    found.sort(key=lambda one: (-one.loss, one.sqnr))
+    everything = _outputs(model, batches)
+    return SensitivityReport(tuple(found), rate(exact), rate(everything))
+
+
+def decibels(exact: np.ndarray, rounded: np.ndarray) -> float:
+    """Signal to noise; infinite where there is no noise."""
+    exact, rounded = exact.astype("float64"), rounded.astype("float64")
+    noise = float(np.sum((rounded - exact) ** 2))
+    signal = float(np.sum(exact**2))
+    return 10.0 * float(np.log10(signal / noise)) if noise and signal else np.inf
+
+
+@contextmanager
+def _active(layers: list[Any], chosen: list[Any]) -> Iterator[None]:
+    """Inside, all layers but some compute in float."""
+    for layer in layers:
+        layer.quantizer.active = any(layer is one for one in chosen)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.quantizer.active = True
+
+
+def _outputs(model: keras.Model, batches: list[Any]) -> np.ndarray:
+    with functions_inlined():
+        return np.concatenate(
+            [np.asarray(model(batch, training=False)) for batch in batches]
+        )
+
+
+def _score(
+    score: Callable[[Any, np.ndarray], float] | None,
+    y: np.ndarray | None,
+    exact: np.ndarray,
+) -> Callable[[np.ndarray], float]:
+    if score is not None:
+        return lambda outputs: float(score(y, outputs))
+    several = exact.ndim > 1 and exact.shape[-1] > 1
+    if several and (y is None or y.ndim == exact.ndim - 1):
+        labels = exact.argmax(-1) if y is None else y
+        return lambda outputs: float(np.mean(outputs.argmax(-1) == labels))
+    target = exact if y is None else y.reshape(exact.shape)
+    return lambda outputs: -float(np.mean((outputs - target) ** 2))

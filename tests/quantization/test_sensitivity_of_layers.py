@@ -1,0 +1,66 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from kopt.quantization import Int4Weights, quantize_model, sensitivity
+
+
+@pytest.fixture
+def calibrated(rows):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(16, activation="relu", name="good"),
+            layers.Dense(16, activation="relu", name="bad"),
+            layers.Dense(3, name="head"),
+        ]
+    )
+    quantize_model(model, calibration_data=rows)
+    # A range that cuts nearly everything off.
+    model.get_layer("bad").quantizer.ranges["output"].set_range(0.0, 1e-3)
+    return model
+
+
+def test_the_layer_that_costs_most_comes_first(calibrated, rows):
+    report = sensitivity(calibrated, rows)
+    assert report.layers[0].name == "bad"
+    assert report.layers[0].loss > 0.1 > report.layers[1].loss
+    assert report.layers[0].sqnr < 10 < report.layers[1].sqnr
+    assert report.float_score == 1.0
+    assert report.quantized_score < 0.9
+    assert report.suggestion(0.1) == ("bad",)
+    assert report.suggestion(1.0) == ()
+    assert "bad" in str(report).splitlines()[1]
+
+
+def test_the_model_is_left_as_it_is(calibrated, rows):
+    before = calibrated.predict(rows, verbose=0)
+    sensitivity(calibrated, rows)
+    np.testing.assert_allclose(calibrated(rows), before, atol=1e-5)
+
+
+def test_labels_and_a_score_of_ones_own(calibrated, rows):
+    y = np.arange(64) % 3
+    report = sensitivity(calibrated, (rows, y))
+    assert 0.0 <= report.float_score <= 0.7
+    own = sensitivity(calibrated, (rows, y), score=lambda y, outputs: 5.0)
+    assert own.float_score == 5.0
+    assert all(one.loss == 0.0 for one in own.layers)
+
+
+def test_suggested_layers_help_a_model_of_4_bits(rows):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.Dense(3)])
+    weights = model.get_weights()
+    quantize_model(model, Int4Weights(), rows)
+    report = sensitivity(model, (rows, rows[:, :3]), lambda y, z: -np.abs(y - z).max())
+    assert {one.name for one in report.layers} == {one.name for one in model.layers}
+    assert len(weights) == 4
+
+
+def test_draws_a_bar_for_each_layer(calibrated, rows):
+    pytest.importorskip("matplotlib").use("Agg")
+    ax = sensitivity(calibrated, rows).plot()
+    assert len(ax.patches) == 3
