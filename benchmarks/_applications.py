@@ -24,8 +24,9 @@ FAMILIES = {
 CLASSES = 10
 
 
-def build(library: Any, family: str) -> Any:
+def build(library: Any, family: str, **arguments: Any) -> Any:
     """The model of a family, from `keras` or from `tf_keras`."""
     side = FAMILIES[family]
     entry = getattr(library.applications, family)
-    return entry(weights=None, input_shape=(side, side, 3), classes=CLASSES)
+    shape = (side, side, 3)
+    return entry(weights=None, input_shape=shape, classes=CLASSES, **arguments)

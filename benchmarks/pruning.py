@@ -13,11 +13,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any
-from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -25,26 +22,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 from _applications import FAMILIES, build
+from _older_keras import tf_keras, tf_mot
 from _timing import CONSOLE, interleaved, machine, table
 
 import kopt
-
-# Bound before TF-MOT, whose import turns `tf.keras` into tf_keras.
-_ = tf.keras
 
 BATCH = 32
 SPARSITY = 0.5
 
 
-@cache
 def theirs() -> tuple[Any, Any]:
     """TF-MOT's pruning and tf_keras."""
-    # Importing it sets a variable that switches `tf.keras` to tf_keras.
-    with mock.patch.dict(os.environ), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tensorflow_model_optimization as tfmot
-        import tf_keras
-    return tfmot.sparsity.keras, tf_keras
+    return tf_mot().sparsity.keras, tf_keras()
 
 
 def network(library: Any, side: int) -> Any:
@@ -83,11 +72,11 @@ def schedule(package: Any) -> Any:
 
 def step(quick: bool, rounds: int) -> None:
     side = 16 if quick else 32
-    tfmot, tf_keras = theirs()
+    tfmot, older = theirs()
     pruned = network(keras, side)
     kopt.pruning.prune_low_magnitude(pruned, schedule(kopt.pruning))
-    wrapped = tfmot.prune_low_magnitude(network(tf_keras, side), schedule(tfmot))
-    with_theirs = stepper(tf_keras, wrapped, side)
+    wrapped = tfmot.prune_low_magnitude(network(older, side), schedule(tfmot))
+    with_theirs = stepper(older, wrapped, side)
     callback = tfmot.UpdatePruningStep()
     callback.set_model(wrapped)
     callback.on_train_begin()
@@ -100,7 +89,7 @@ def step(quick: bool, rounds: int) -> None:
         {
             "Keras 3": stepper(keras, network(keras, side), side),
             "kopt": stepper(keras, pruned, side),
-            "tf_keras": stepper(tf_keras, network(tf_keras, side), side),
+            "tf_keras": stepper(older, network(older, side), side),
             "TF-MOT": their_step,
         },
         rounds,
@@ -161,12 +150,12 @@ def refresh(quick: bool, rounds: int) -> None:
 
 
 def coverage(quick: bool, rounds: int) -> None:
-    tfmot, tf_keras = theirs()
+    tfmot, older = theirs()
     rows = table("Pruning keras.applications", "family", "kopt", "TF-MOT", "s")
     for family in ["VGG16"] if quick else FAMILIES:
         begun = time.perf_counter()
         ours = pruned_by_kopt(family)
-        other = pruned_by_theirs(tfmot, tf_keras, family)
+        other = pruned_by_theirs(tfmot, older, family)
         rows.add_row(family, ours, other, f"{time.perf_counter() - begun:.0f}")
     CONSOLE.print(rows)
 
@@ -179,15 +168,15 @@ def pruned_by_kopt(family: str) -> str:
     return f"{100 * kopt.pruning.sparsity_report(model).sparsity:.2f} %"
 
 
-def pruned_by_theirs(tfmot: Any, tf_keras: Any, family: str) -> str:
-    tf_keras.backend.clear_session()
-    if not hasattr(tf_keras.applications, family):
+def pruned_by_theirs(tfmot: Any, older: Any, family: str) -> str:
+    older.backend.clear_session()
+    if not hasattr(older.applications, family):
         return "no such model in tf_keras"
     try:
         model = tfmot.prune_low_magnitude(
-            build(tf_keras, family), tfmot.ConstantSparsity(SPARSITY, 1)
+            build(older, family), tfmot.ConstantSparsity(SPARSITY, 1)
         )
-        train_a_step(tf_keras, model, [tfmot.UpdatePruningStep()])
+        train_a_step(older, model, [tfmot.UpdatePruningStep()])
     except (ValueError, AttributeError, TypeError) as error:
         return f"no: {str(error).strip().splitlines()[0][:60]}"
     kernels = [

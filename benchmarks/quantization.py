@@ -26,36 +26,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from _applications import FAMILIES, build
+from _older_keras import tf_keras, tf_mot
 from _timing import CONSOLE, interleaved, machine, table
 
 import kopt
 
-FAMILIES = """
-    MobileNet MobileNetV2 MobileNetV3Small ResNet50 ResNet50V2 VGG16 Xception
-    InceptionV3 InceptionResNetV2 DenseNet121 NASNetMobile EfficientNetB0
-    EfficientNetV2B0 ConvNeXtTiny
-""".split()
-#: Pixels on a side, where the smallest of 64 is not accepted.
-SIZES = {
-    "Xception": 96,
-    "InceptionV3": 96,
-    "InceptionResNetV2": 96,
-    "NASNetMobile": 224,
-}
 STEPS = [0, 10, 40, 200, 1000]
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-
-
-def tf_mot() -> Any:
-    """TF-MOT, imported without telling this program to use the older Keras."""
-    before = os.environ.get("TF_USE_LEGACY_KERAS")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tensorflow_model_optimization
-    os.environ.pop("TF_USE_LEGACY_KERAS", None)
-    if before is not None:
-        os.environ["TF_USE_LEGACY_KERAS"] = before
-    return tensorflow_model_optimization
 
 
 def coverage(families: list[str]) -> None:
@@ -78,14 +56,9 @@ def coverage(families: list[str]) -> None:
 
 
 def covered(family: str) -> dict[str, Any]:
-    size = SIZES.get(family, 64)
-    model = getattr(keras.applications, family)(
-        input_shape=(size, size, 3),
-        weights=None,
-        classes=10,
-        classifier_activation=None,
-    )
-    x = np.random.default_rng(0).uniform(0, 255, (4, size, size, 3)).astype("float32")
+    model = build(keras, family, classifier_activation=None)
+    shape = (4, *model.input_shape[1:])
+    x = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
     kopt.quantization.quantize_model(model, calibration_data=x)
     model.compile(keras.optimizers.SGD(1e-5), cross_entropy(keras))
     loss = float(model.train_on_batch(x, np.arange(4)))
@@ -133,13 +106,12 @@ def network(package: Any, shape: tuple[int, ...], width: int) -> Any:
 
 def steps(rounds: int, size: int, batch: int) -> None:
     """Medians of a float step and a quantized step, of both libraries in turns."""
-    import tf_keras
-
+    older = tf_keras()
     generator = np.random.default_rng(0)
     x = generator.normal(size=(batch, size, size, 3)).astype("float32")
     y = generator.integers(0, 10, batch)
     functions = {}
-    for name, package in (("kopt", keras), ("TF-MOT", tf_keras)):
+    for name, package in (("kopt", keras), ("TF-MOT", older)):
         for kind in ("float", "quantized"):
             model = network(package, (size, size, 3), 16)
             if kind == "quantized" and name == "kopt":
@@ -177,8 +149,7 @@ def training_step(package: Any, model: Any, x: np.ndarray, y: np.ndarray) -> Cal
 
 def accuracy(seeds: int, most: int, epochs: int, samples: int) -> None:
     """Both start from the same trained float weights and see the same batches."""
-    import tf_keras
-
+    older = tf_keras()
     name, *parts = images()
     train, test = ((x[:samples], y[:samples]) for x, y in parts)
     checkpoints = [number for number in STEPS if number <= most]
@@ -188,14 +159,14 @@ def accuracy(seeds: int, most: int, epochs: int, samples: int) -> None:
         model = network(keras, train[0].shape[1:], 8)
         model.compile(keras.optimizers.Adam(3e-3), cross_entropy(keras))
         model.fit(*train, batch_size=64, epochs=epochs, verbose=0)
-        twin = network(tf_keras, train[0].shape[1:], 8)
+        twin = network(older, train[0].shape[1:], 8)
         twin.set_weights(model.get_weights())
         results["float"].append([right(model, test)] * len(checkpoints))
         kopt.quantization.quantize_model(
             model, calibration_data=(train[0][:500], train[1][:500])
         )
         twin = tf_mot().quantization.keras.quantize_model(twin)
-        for title, package, one in (("kopt", keras, model), ("TF-MOT", tf_keras, twin)):
+        for title, package, one in (("kopt", keras, model), ("TF-MOT", older, twin)):
             one.compile(package.optimizers.Adam(3e-4), cross_entropy(package))
             results[title].append(tuned(one, train, test, checkpoints, seed))
     rows = table(
@@ -254,7 +225,7 @@ def main() -> None:
     parser.add_argument("--families", help="names in keras.applications, with commas")
     arguments = parser.parse_args()
     quick = arguments.quick
-    families = ["MobileNet"] if quick else FAMILIES
+    families = ["MobileNet"] if quick else list(FAMILIES)
     if arguments.families:
         families = arguments.families.split(",")
     cases: dict[str, Callable[[], None]] = {

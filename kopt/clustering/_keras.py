@@ -1,44 +1,21 @@
 """The private names of Keras that clustering needs, all in one place.
 
-Keras has no public way to give a built layer one part more, to read a variable without
-the cast of mixed precision, or to know which layer added a loss. Each name has a canary
-in `tests/clustering/test_keras.py`.
+Keras has no public way to read a variable without the cast of mixed precision, or to
+know which layer added a loss. Each name has a canary in
+`tests/clustering/test_keras.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras.src.backend.common.variables import AutocastScope
 
+from kopt._sublayers import add_sublayer as add_sublayer
+from kopt._sublayers import remove_sublayer as remove_sublayer
 from kopt._weights import nested_layers
-
-
-def add_sublayer(layer: keras.Layer, name: str, sublayer: keras.Layer) -> None:
-    """Make a layer a part of a built one: its weights are trained and saved with it."""
-    with _unlocked(layer):
-        setattr(layer, name, sublayer)
-
-
-def remove_sublayer(layer: keras.Layer, name: str) -> None:
-    """Undo `add_sublayer`."""
-    with _unlocked(layer):
-        layer._tracker.untrack(getattr(layer, name))
-        delattr(layer, name)
-
-
-@contextmanager
-def _unlocked(layer: keras.Layer) -> Iterator[None]:
-    locked = layer._tracker.locked
-    layer._tracker.unlock()
-    try:
-        yield
-    finally:
-        if locked:
-            layer._tracker.lock()
 
 
 def uncast() -> AutocastScope:

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-from kopt import _checks, _extras
+from kopt import _checks
+from kopt._charts import bars
 from kopt._registry import register
+from kopt._text_table import table
 from kopt._weights import is_kernel
 from kopt.clustering._carrier import carried_inside
 
@@ -89,18 +90,13 @@ class ClusteringReport:
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        pyplot = _extras.load("matplotlib.pyplot", "plot")
-        if ax is None:
-            height = 1 + 0.3 * len(self.weights)
-            _, ax = pyplot.subplots(figsize=(7, height), layout="constrained")
-        places = range(len(self.weights))
-        stored = [8 * weight.byte_size / weight.size for weight in self.weights]
-        ax.barh(places, stored, color="0.92")
-        bars = ax.barh(places, [weight.entropy for weight in self.weights])
-        labels = [f"{w.distinct:,} values of {w.size:,}" for w in self.weights]
-        ax.bar_label(bars, labels, padding=4, fontsize="small")
-        ax.set_yticks(places, [weight.path for weight in self.weights])
-        ax.invert_yaxis()
+        ax = bars(
+            ax,
+            [weight.path for weight in self.weights],
+            [weight.entropy for weight in self.weights],
+            labels=[f"{w.distinct:,} values of {w.size:,}" for w in self.weights],
+            of=[8 * weight.byte_size / weight.size for weight in self.weights],
+        )
         title = f"{self.byte_size:,} bytes, {self.compressed_size:,} compressed"
         ax.set(xlabel="entropy of a number (bits)", title=title)
         return ax
@@ -112,7 +108,7 @@ class ClusteringReport:
             row = (one.path, shape, f"{one.distinct:,}", *_numbers(one), _state(one))
             rows.append(row)
         rows.append(("kernels and embeddings", "", "", *_numbers(self), ""))
-        return _table(rows)
+        return table(rows, left=(0, len(_HEADING) - 1))
 
 
 _HEADING = ("weight", "shape", "values", "bits", "bytes", "compressed", "")
@@ -188,16 +184,3 @@ def _state(one: WeightClusters) -> str:
         return one.note
     channels = f" in each of {one.channels} channels" if one.channels > 1 else ""
     return f"clustered to {one.clusters}{channels}"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = (0, len(_HEADING) - 1)
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if index in left else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 
 from kopt._registry import register
+from kopt._text_table import table
 from kopt.pruning._flow import Use
 from kopt.pruning._following import Removal, weight_values
 from kopt.pruning._heads import ATTENTION
-from kopt.pruning._table import table
 from kopt.pruning.removal import followed
 
 

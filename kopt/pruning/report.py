@@ -6,10 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt import _checks, _extras
+from kopt import _checks
+from kopt._charts import bars
 from kopt._registry import register
+from kopt._text_table import table
 from kopt.pruning._group import MaskConstraint
-from kopt.pruning._table import table
 from kopt.pruning._weights import is_kernel
 
 
@@ -84,17 +85,13 @@ class SparsityReport:
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        pyplot = _extras.load("matplotlib.pyplot", "plot")
-        if ax is None:
-            height = 1 + 0.3 * len(self.weights)
-            _, ax = pyplot.subplots(figsize=(7, height), layout="constrained")
-        places = range(len(self.weights))
-        ax.barh(places, [1.0] * len(self.weights), color="0.92")
-        bars = ax.barh(places, [weight.sparsity for weight in self.weights])
-        labels = [f"{100 * w.sparsity:.0f} % of {w.size:,}" for w in self.weights]
-        ax.bar_label(bars, labels, padding=4, fontsize="small")
-        ax.set_yticks(places, [weight.path for weight in self.weights])
-        ax.invert_yaxis()
+        ax = bars(
+            ax,
+            [weight.path for weight in self.weights],
+            [weight.sparsity for weight in self.weights],
+            labels=[f"{100 * w.sparsity:.0f} % of {w.size:,}" for w in self.weights],
+            of=[1.0] * len(self.weights),
+        )
         share = f"{100 * self.sparsity:.1f} % of {self.size:,}"
         ax.set(xlabel="share of zeros", xlim=(0, 1), title=f"Zeros: {share}")
         return ax

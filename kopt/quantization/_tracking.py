@@ -1,8 +1,7 @@
 """What Keras knows of a layer's parts: the one place that uses Keras's private names.
 
 `Layer._flatten_layers` lists the sublayers of any layer (`Model.layers` is public,
-but stops at the first level and at models). `Layer._tracker` is locked once a layer
-is built; it has to be opened to give a finished layer one sublayer more.
+but stops at the first level and at models).
 `Functional._inputs_struct` tells a list of inputs from a dict of inputs, which
 `Model.inputs` does not. `MultiHeadAttention` puts its masks together in
 `_compute_attention_mask`, and holds its dropout as `_dropout_layer`.
@@ -10,11 +9,12 @@ is built; it has to be opened to give a finished layer one sublayer more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
+
+from kopt._sublayers import add_sublayer as add_sublayer
+from kopt._sublayers import remove_sublayer as remove_sublayer
 
 
 def sublayers(layer: keras.Layer) -> list[keras.Layer]:
@@ -39,19 +39,6 @@ def symbolic_inputs(model: keras.Model) -> Any:
     return inputs[0] if inputs and len(inputs) == 1 else inputs
 
 
-def add_sublayer(layer: keras.Layer, name: str, sublayer: keras.Layer) -> None:
-    """Make `sublayer` a part of `layer`: its weights are counted, saved, restored."""
-    with _unlocked(layer):
-        setattr(layer, name, sublayer)
-
-
-def remove_sublayer(layer: keras.Layer, name: str) -> None:
-    """Undo `add_sublayer`."""
-    with _unlocked(layer):
-        layer._tracker.untrack(getattr(layer, name))
-        delattr(layer, name)
-
-
 def attention_mask(layer: Any, query: Any, value: Any, masks: Any) -> Any:
     """All masks of an attention's call as one, `(batch, queries, keys)`, or None."""
     return layer._compute_attention_mask(query, value, **masks)
@@ -60,14 +47,3 @@ def attention_mask(layer: Any, query: Any, value: Any, masks: Any) -> Any:
 def attention_dropout(layer: Any) -> keras.Layer:
     """The layer that drops probabilities in an attention."""
     return layer._dropout_layer
-
-
-@contextmanager
-def _unlocked(layer: keras.Layer) -> Iterator[None]:
-    locked = layer._tracker.locked
-    layer._tracker.unlock()
-    try:
-        yield
-    finally:
-        if locked:
-            layer._tracker.lock()

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt import _extras
+from kopt._charts import bars
 from kopt._registry import register
 from kopt.quantization._batches import input_batches
 from kopt.quantization._compiled import functions_inlined
@@ -78,14 +78,8 @@ class SensitivityReport:
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        pyplot = _extras.load("matplotlib.pyplot", "plot")
-        if ax is None:
-            height = 1 + 0.3 * len(self.layers)
-            _, ax = pyplot.subplots(figsize=(7, height), layout="constrained")
-        places = range(len(self.layers))
-        ax.barh(places, [one.loss for one in self.layers])
-        ax.set_yticks(places, [one.name for one in self.layers])
-        ax.invert_yaxis()
+        names = [one.name for one in self.layers]
+        ax = bars(ax, names, [one.loss for one in self.layers])
         ax.set_xlabel("score lost when this layer alone is quantized")
         return ax
 
