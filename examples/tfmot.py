@@ -129,6 +129,12 @@ def clustered_by_tfmot(model, data, epochs, path) -> None:
     kopt.export.tflite(clustered, path)
 
 
+def clustered_by_kopt(model, data, epochs, path) -> None:
+    clustered = kopt.clustering.cluster_weights(copy_of(model), CLUSTERS)
+    fit(clustered, data, epochs)
+    kopt.export.tflite(kopt.clustering.strip_clustering(clustered), path)
+
+
 def quantized_by_tfmot(model, data, epochs, path) -> None:
     kopt.tfmot.quantize_model(model, path, train=in_tf_keras(data, epochs))
 
@@ -147,6 +153,7 @@ METHODS = [
     (f"pruned to {SPARSITY:.0%}", "TF-MOT", pruned_by_tfmot),
     (f"pruned to {SPARSITY:.0%}", "kopt", pruned_by_kopt),
     (f"{CLUSTERS} values a kernel", "TF-MOT", clustered_by_tfmot),
+    (f"{CLUSTERS} values a kernel", "kopt", clustered_by_kopt),
     ("int8", "TF-MOT", quantized_by_tfmot),
     ("int8", "kopt", quantized_by_kopt),
 ]
