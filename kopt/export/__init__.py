@@ -1,4 +1,6 @@
 from kopt import _registry
+from kopt.export.dequantization import dequantize as dequantize
+from kopt.export.dequantized_file import DequantizedFile as DequantizedFile
 from kopt.export.errors import ConversionError as ConversionError
 from kopt.export.errors import VerificationError as VerificationError
 from kopt.export.interpreter import Interpreter as Interpreter

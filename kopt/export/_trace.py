@@ -145,3 +145,50 @@ def all_layers(model: keras.Model) -> list[keras.Layer]:
     # `model.layers` leaves out what layers hold: the cell of an RNN, the two sides of
     # a Bidirectional, the projections of an attention.
     return list(model._flatten_layers(include_self=True, recursive=True))
+
+
+def layers_in_order(
+    model: keras.Layer,
+) -> tuple[list[keras.Layer], dict[int, keras.Layer]]:
+    """A model and the layers in it, at any depth, in the order of their first call.
+
+    Returns:
+        The layers, and by the `id` of a layer the one layer that takes in its output,
+        where the model is a graph that says so and nothing else takes it.
+    """
+    graph = getattr(model, "_functional", None) or model
+    nodes_by_depth = getattr(graph, "_nodes_by_depth", None)
+    order: list[keras.Layer] = [model]
+    followers: dict[int, keras.Layer] = {}
+    if nodes_by_depth is None:
+        operations = model._flatten_layers(include_self=False, recursive=False)
+    else:
+        nodes = [
+            n for depth in sorted(nodes_by_depth)[::-1] for n in nodes_by_depth[depth]
+        ]
+        operations = [node.operation for node in nodes if not node.is_input]
+        followers = _sole_followers(nodes, {id(one) for one in graph.outputs})
+    for operation in operations:
+        if isinstance(operation, keras.Layer):
+            inner, inner_followers = layers_in_order(operation)
+            order += inner
+            followers |= inner_followers
+    return list({id(layer): layer for layer in order}.values()), followers
+
+
+def _sole_followers(nodes: list[Any], outputs: set[int]) -> dict[int, keras.Layer]:
+    takers: dict[int, list[Any]] = {}
+    for node in nodes:
+        for tensor in node.input_tensors:
+            takers.setdefault(id(tensor), []).append(node.operation)
+    followers: dict[int, keras.Layer] = {}
+    shared: set[int] = set()
+    for node in nodes:
+        for tensor in node.outputs:
+            taking = takers.get(id(tensor), [])
+            alone = len(taking) == 1 and id(tensor) not in outputs
+            if not alone or id(node.operation) in followers:
+                shared.add(id(node.operation))
+            elif isinstance(taking[0], keras.Layer):
+                followers[id(node.operation)] = taking[0]
+    return {key: layer for key, layer in followers.items() if key not in shared}

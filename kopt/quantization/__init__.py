@@ -7,8 +7,10 @@ from kopt.quantization.annotate import (
     quantize_annotate_model as quantize_annotate_model,
 )
 from kopt.quantization.annotate import quantize_apply as quantize_apply
+from kopt.quantization.bias_correction import correct_bias as correct_bias
 from kopt.quantization.calibration import calibrate as calibrate
 from kopt.quantization.distilling import learn_from as learn_from
+from kopt.quantization.equalization import equalize as equalize
 from kopt.quantization.freezing import FreezeLate as FreezeLate
 from kopt.quantization.freezing import freeze_batch_norm as freeze_batch_norm
 from kopt.quantization.freezing import freeze_ranges as freeze_ranges
