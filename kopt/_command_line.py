@@ -62,10 +62,12 @@ def list_(
     if markdown:
         typer.echo(markdown_table(chosen))
         return
+    width = max(len(entry) for name in chosen for entry in _registry.names(name))
     for name in chosen:
         typer.echo(f"kopt.{name}")
         for entry in _registry.names(name):
-            typer.echo(f"  {entry:<24}{_summary(_registry.entry(name, entry))}")
+            summary = _summary(_registry.entry(name, entry))
+            typer.echo(f"  {entry:<{width}}  {summary}")
 
 
 @application.command()

@@ -86,20 +86,20 @@ def keep_in_config(layer: keras.Layer) -> None:
         for one in own_layers(layer)
         if isinstance(one, QuantizedLayer) or quantized_layers(one)
     ]
-    if isinstance(layer, QuantizedLayer):
-        # A recurrent layer, with a quantized cell.
-        if inside:
+    is_known = isinstance(layer, QuantizedContainer) or _config_names(layer).issuperset(
+        one.name for one in inside
+    )
+    if not is_known:
+        if isinstance(layer, QuantizedLayer):
+            # A recurrent layer, whose constructor makes its cell.
             put_below(layer, _as_container)
-        return
-    if isinstance(layer, QuantizedContainer):
-        for one in inside:
-            keep_in_config(one)
-        return
-    if not _config_names(layer).issuperset(one.name for one in inside):
-        _as_container(layer)
+        else:
+            _as_container(layer)
         return
     for one in inside:
         keep_in_config(one)
+    if isinstance(layer, (QuantizedContainer, QuantizedLayer)):
+        return
     if is_graph(layer) and any(map(is_quantized_operation, own_operations(layer))):
         hold_quantizers(layer)
         _as_container(layer, QuantizedGraph)
