@@ -180,6 +180,7 @@ def test_evaluate_and_predict_alone_leave_the_model_as_it_was(kind):
     assert_same(weights_of(model), before)
 
 
+@pytest.mark.slow
 @each
 @pytest.mark.parametrize(
     "arguments", [{"jit_compile": True}, {"steps_per_execution": 3}]
@@ -191,6 +192,7 @@ def test_it_works_compiled_and_in_long_executions(kind, arguments):
     assert losses["val_loss"][-1] < losses["val_loss"][0]
 
 
+@pytest.mark.slow
 @each
 def test_statistics_are_those_of_the_evaluation_point(kind):
     model = model_of(OPTIMIZERS[kind](), normalized=True)
@@ -205,6 +207,7 @@ def test_statistics_are_those_of_the_evaluation_point(kind):
     assert layer.momentum == 0.99
 
 
+@pytest.mark.slow
 @each
 def test_statistics_and_seeds_of_training_are_put_back(kind):
     runs = []

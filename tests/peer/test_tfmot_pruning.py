@@ -11,7 +11,7 @@ import tensorflow as tf
 from kopt import pruning
 from tests.peer.tfmot import tf_keras, tfmot
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 STEPS = 100
 BATCH = 8

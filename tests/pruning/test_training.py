@@ -86,6 +86,7 @@ def test_zeros_hold_in_the_weights_that_are_evaluated(name):
     assert steps(model) == [19, 19]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["local", "global"])
 def test_all_ways_of_compiling_give_the_same_weights(scope):
     def trained(**arguments):
