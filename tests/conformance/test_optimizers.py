@@ -354,9 +354,18 @@ def test_trains_under_mixed_float16_with_loss_scaling(name):
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.slow
-@each_optimizer
-@pytest.mark.parametrize("rounding", [None, "kahan"])
+@pytest.mark.parametrize(
+    ("name", "rounding"),
+    [
+        # CI tries every optimizer, every other one with compensation.
+        pytest.param(name, rounding, marks=marks[place % 2])
+        for place, name in enumerate(OPTIMIZERS)
+        for rounding, marks in (
+            (None, (pytest.mark.slow, pytest.mark.thorough)),
+            ("kahan", (pytest.mark.thorough, pytest.mark.slow)),
+        )
+    ],
+)
 def test_trains_bfloat16_variables(name, rounding):
     keras.config.set_dtype_policy("bfloat16")
     model = compile_small(make(name, that_trains(name), bf16_rounding=rounding))

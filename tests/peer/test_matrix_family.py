@@ -18,8 +18,14 @@ pytestmark = pytest.mark.peer
 SHAPES = [(7, 5), (5, 7), (3, 3, 4, 6)]
 
 
-@pytest.mark.slow  # optax compiles for twenty seconds
-@pytest.mark.parametrize("rms_rate", [0.2, None])
+@pytest.mark.parametrize(
+    "rms_rate",
+    [
+        # optax compiles for twenty seconds.
+        pytest.param(0.2, marks=pytest.mark.slow),
+        pytest.param(None, marks=pytest.mark.thorough),
+    ],
+)
 def test_muon_takes_the_steps_of_optax(rms_rate):
     # With Nesterov momentum optax corrects the two terms by different numbers.
     muon = pytest.importorskip("optax.contrib").muon

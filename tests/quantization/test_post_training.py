@@ -8,7 +8,7 @@ from keras import layers
 from kopt.quantization import correct_bias, equalize
 from tests.real.datasets import fashion_mnist
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.thorough]
 
 
 def normalized(x, layer):

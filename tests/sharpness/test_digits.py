@@ -13,7 +13,7 @@ import kopt
 
 RHO, EPOCHS = 0.2, 20
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")
