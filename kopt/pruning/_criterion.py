@@ -23,7 +23,7 @@ class Criterion:
     saved with the model, and look at each update.
     """
 
-    #: Whether scores may be negative.
+    #: Whether a score below zero is a low one. Else only its magnitude counts.
     signed = False
     #: Whether all weights are scored at once, so that they have to be one group.
     scores_together = False
@@ -83,4 +83,4 @@ class Magnitude(Criterion):
     def scores(
         self, members: Sequence[MaskConstraint], candidates: Sequence[Tensor]
     ) -> list[Tensor]:
-        return [ops.abs(ops.cast(values, "float32")) for values in candidates]
+        return [ops.cast(values, "float32") for values in candidates]

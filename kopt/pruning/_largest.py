@@ -1,10 +1,11 @@
-"""The n largest of many numbers, exactly, without sorting.
+"""The n largest of many numbers by magnitude, exactly, without sorting.
 
-A float that is not negative orders like its bits read as an integer, so the n-th
-largest is found bit by bit: counting the numbers that have the bits found so far and
-the next one tells whether the n-th largest has it. Many numbers are counted by whole
-groups of bits (a radix select), which reads them twice instead of 31 times. The same
-operations run eagerly, in graphs and under XLA.
+A float without its sign orders like its bits read as an integer, its *key*, so the n-th
+largest is found bit by bit: counting the keys that have the bits found so far and the
+next one tells whether the n-th largest has it. That reads all keys 31 times. Of many
+keys a sample tells about where the n-th largest is; counting each key of that
+neighbourhood, in one reading, finds it. The same operations run eagerly, in graphs and
+under XLA.
 """
 
 from __future__ import annotations
@@ -16,81 +17,137 @@ import tensorflow as tf
 
 Tensor = Any
 
-# From this many numbers on, two tables of counts cost less than 31 passes. (XLA
-# takes long to compile them, so they are not for each of many small weights.)
+# From this many numbers on, a table of counts costs less than 31 readings. (XLA takes
+# long to compile it, so it is not for each of many small weights.)
 _MANY = 2**18
-_LEADING_BITS, _OTHER_BITS = 15, 16
+# Read in pieces, whose intermediate results stay in the processor's caches: as large as
+# the numbers themselves, most of the time would go into fresh memory for them.
+_PIECES = 32
+# Every so many numbers are the sample: a prime, which meets all rows and columns.
+_STRIDE = 97
+# Keys in the neighbourhood of the sample's answer: floats within half a percent to one
+# percent of it on either side, many times as wide as a sample of this size is wrong.
+_WINDOW = 2**17
 
 
 def keep_largest(scores: Tensor, count: Tensor) -> Tensor:
-    """A mask over exactly the `count` largest scores.
+    """A mask over exactly the `count` scores of the largest magnitude.
 
     Of equal scores at the border the first ones stay.
 
     Args:
-        scores: A float32 vector without negative numbers.
+        scores: A float32 vector, of which the signs do not matter.
         count: How many stay, from 1 to the number of scores.
     """
-    select = _select_by_tables if scores.shape[0] >= _MANY else _select_by_bits
+    select = _select_of_many if scores.shape[0] >= _MANY else _select_of_few
     return select(scores, tf.cast(count, tf.int32))
 
 
 class Border(NamedTuple):
-    """The smallest number that stays, and how many are at least as large."""
+    """The smallest key that stays, and how many keys are larger."""
 
     key: Tensor
-    at_least: Tensor
+    above: Tensor
 
 
-def _by_bits(keys: Tensor, count: Tensor) -> Border:
-    """The `count`-th largest of some int32 numbers that are not negative."""
-
-    def next_bit(bit: Tensor, key: Tensor, at_least: Tensor) -> tuple[Tensor, ...]:
-        candidate = key + tf.bitwise.left_shift(1, bit)
-        reached = _how_many(keys >= candidate)
-        enough = reached >= count
-        key = tf.where(enough, candidate, key)
-        return bit - 1, key, tf.where(enough, reached, at_least)
-
-    start = (tf.constant(30), tf.constant(0), tf.size(keys))
-    return Border(*tf.while_loop(lambda bit, *_: bit >= 0, next_bit, start)[1:])
-
-
-def _by_tables(keys: Tensor, count: Tensor) -> Border:
-    """The `count`-th largest of some int32 numbers that are not negative."""
-    bins = 2**_OTHER_BITS
-    leading = tf.bitwise.right_shift(keys, _OTHER_BITS)
-    first, above, _ = _nth_bin(leading, 2**_LEADING_BITS, count)
-    # Numbers with other leading bits are counted in a bin of their own.
-    others = tf.where(leading == first, tf.bitwise.bitwise_and(keys, bins - 1), bins)
-    second, _, at_least = _nth_bin(others, bins, count - above)
-    return Border(first * bins + second, above + at_least)
-
-
-def _nth_bin(digits: Tensor, bins: int, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The bin of the `count`-th largest digit, and how many are above and in reach."""
-    # `tf.math.bincount` computes its size from the data, which XLA cannot compile.
-    counts = tf.raw_ops.DenseBincount(
-        input=digits, size=bins + 1, weights=tf.constant([], tf.int32)
-    )[:bins]
-    at_least = tf.cumsum(counts, reverse=True)
-    found = _how_many(at_least >= count) - 1
-    # `at_least[found]` would make XLA compile for minutes.
-    reached = tf.gather(at_least, found)
-    return found, reached - tf.gather(counts, found), reached
+def _keys(scores: Tensor) -> Tensor:
+    return tf.bitwise.bitwise_and(tf.bitcast(scores, tf.int32), 2**31 - 1)
 
 
 def _how_many(mask: Tensor) -> Tensor:
     return tf.reduce_sum(tf.cast(mask, tf.int32))
 
 
-def _selection(border_of: Callable[[Tensor, Tensor], Border]) -> Any:
-    """`keep_largest` by one way of finding the border.
+def _border(keys: Tensor, count: Tensor) -> Border:
+    """The `count`-th largest key, bit by bit."""
 
-    It is one graph for vectors of every length: a hundred weights are traced once.
+    def next_bit(bit: Tensor, key: Tensor) -> tuple[Tensor, ...]:
+        candidate = key + tf.bitwise.left_shift(1, bit)
+        enough = _how_many(keys >= candidate) >= count
+        return bit - 1, tf.where(enough, candidate, key)
+
+    start = (tf.constant(30), tf.constant(0))
+    _, key = tf.while_loop(lambda bit, _: bit >= 0, next_bit, start)
+    return Border(key, _how_many(keys > key))
+
+
+def _border_near(
+    guess: Tensor, scores: Tensor, pieces: Tensor, rest: Tensor, count: Tensor
+) -> Border:
+    """The `count`-th largest key, by counting each key near a guess."""
+    low = tf.maximum(guess - _WINDOW // 2, 0)
+
+    def counts(scores: Tensor) -> Tensor:
+        # All that is below counts in the first place, all that is above in the last.
+        places = tf.clip_by_value(_keys(scores) - (low - 1), 0, _WINDOW + 1)
+        # `tf.math.bincount` computes its size from the data, which XLA cannot compile.
+        return tf.raw_ops.DenseBincount(
+            input=places, size=_WINDOW + 2, weights=tf.constant([], tf.int32)
+        )
+
+    _, table = tf.while_loop(
+        lambda piece, _: piece < _PIECES,
+        lambda piece, table: (piece + 1, table + counts(pieces[piece])),
+        (0, counts(rest)),
+    )
+    at_least = tf.cumsum(table, reverse=True)
+    place = _how_many(at_least >= count) - 1
+    # `at_least[place + 1]` would make XLA compile for minutes.
+    above = tf.gather(at_least, tf.minimum(place + 1, _WINDOW + 1))
+    return tf.cond(
+        (place > 0) & (place <= _WINDOW),
+        lambda: Border(low + place - 1, above),
+        lambda: _border(_keys(scores), count),
+    )
+
+
+def _kept(keys: Tensor, border: Border, ties: Tensor) -> tuple[Tensor, Tensor]:
+    """Which keys stay, with the first `ties` of those at the border; how many are left.
+
+    Most pieces have no key at the border, or all of theirs stay.
     """
+    tied = keys == border.key
+    found = _how_many(tied)
+    first = tf.cond(
+        found <= ties,
+        lambda: tied,
+        lambda: tied & (tf.cumsum(tf.cast(tied, tf.int32)) <= ties),
+    )
+    return (keys > border.key) | first, tf.maximum(ties - found, 0)
 
-    @tf.function(
+
+def _of_few(scores: Tensor, count: Tensor) -> Tensor:
+    keys = _keys(scores)
+    border = _border(keys, count)
+    return _kept(keys, border, count - border.above)[0]
+
+
+def _of_many(scores: Tensor, count: Tensor) -> Tensor:
+    length = tf.size(scores) // _PIECES
+    pieces = tf.reshape(scores[: _PIECES * length], [_PIECES, length])
+    rest = scores[_PIECES * length :]
+    sample = _keys(scores[::_STRIDE])
+    share = tf.cast(count, tf.float32) / tf.cast(tf.size(scores), tf.float32)
+    wanted = tf.cast(share * tf.cast(tf.size(sample), tf.float32), tf.int32)
+    guess = _border(sample, tf.maximum(wanted, 1)).key
+    border = _border_near(guess, scores, pieces, rest, count)
+
+    def next_piece(piece: Tensor, ties: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
+        mask, ties = _kept(_keys(pieces[piece]), border, ties)
+        return piece + 1, ties, masks.write(piece, mask)
+
+    masks = tf.TensorArray(tf.bool, _PIECES, element_shape=[None])
+    _, ties, masks = tf.while_loop(
+        lambda piece, *_: piece < _PIECES, next_piece, (0, count - border.above, masks)
+    )
+    last, _ = _kept(_keys(rest), border, ties)
+    return tf.concat([tf.reshape(masks.stack(), [-1]), last], 0)
+
+
+def _in_one_graph(select: Callable[[Tensor, Tensor], Tensor]) -> Any:
+    """The same graph for vectors of every length: a hundred weights are traced once."""
+    return tf.function(
+        select,
         input_signature=[
             tf.TensorSpec([None], tf.float32),
             tf.TensorSpec([], tf.int32),
@@ -99,21 +156,7 @@ def _selection(border_of: Callable[[Tensor, Tensor], Border]) -> Any:
         # seconds to optimize before the first training step.
         experimental_attributes={"_noinline": True},
     )
-    def select(scores: Tensor, count: Tensor) -> Tensor:
-        keys = tf.bitcast(scores, tf.int32)
-        border = border_of(keys, count)
-        surplus = border.at_least - count
-
-        def first_come() -> Tensor:
-            tied = keys == border.key
-            earliness = tf.where(tied, tf.range(tf.size(keys), 0, -1), 0)
-            last = border_of(earliness, _how_many(tied) - surplus)
-            return (keys > border.key) | (tied & (earliness >= last.key))
-
-        return tf.cond(surplus > 0, first_come, lambda: keys >= border.key)
-
-    return select
 
 
-_select_by_bits = _selection(_by_bits)
-_select_by_tables = _selection(_by_tables)
+_select_of_few = _in_one_graph(_of_few)
+_select_of_many = _in_one_graph(_of_many)

@@ -76,8 +76,11 @@ class Pattern:
             scores: What each weight of each kernel is worth, float32.
             layouts: One layout for each kernel.
             sparsity: The share of all weights, or of all blocks, to drop.
-            signed: Whether scores may be negative.
+            signed: Whether a score below zero is a low one. Else its sign is ignored.
         """
+        if not signed and self != Pattern():
+            # Else the selection ignores signs, without another array of this size.
+            scores = [ops.abs(score) for score in scores]
         if self.sparsity_m_by_n is not None:
             return [self._m_of_n(*pair) for pair in zip(scores, layouts, strict=True)]
         scores = [self._pooled(*pair) for pair in zip(scores, layouts, strict=True)]

@@ -108,7 +108,7 @@ class UnitPattern:
             scores: What each number of each weight is worth, float32.
             layouts: The `UnitLayout` of each.
             sparsity: The share of units to drop.
-            signed: Whether scores may be negative: not for units.
+            signed: Not for units, whose scores are squared.
         """
         count = sum(self.budgets)
         scored = [(s, u) for s, u in zip(scores, layouts, strict=True) if u.is_scored]

@@ -30,9 +30,11 @@ def from_zero(final=0.6):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
-def test_magnitude_is_the_absolute_value(dtype):
+def test_magnitude_scores_in_float32_and_without_a_sign(dtype):
     weights = keras.ops.cast([-2.0, 0.0, 1.5], dtype)
-    np.testing.assert_array_equal(Magnitude().scores([], [weights])[0], [2, 0, 1.5])
+    scores = Magnitude().scores([], [weights])[0]
+    assert scores.dtype == "float32" and not Magnitude.signed
+    np.testing.assert_array_equal(np.abs(scores), [2, 0, 1.5])
 
 
 @pytest.mark.parametrize("arguments", COMPILED)

@@ -20,10 +20,10 @@ VECTORS = {
 }
 
 
-@pytest.fixture(params=["bits", "tables"])
+@pytest.fixture(params=["few", "many"])
 def way(request, monkeypatch):
     """Both ways of finding the border, whatever the length."""
-    monkeypatch.setattr(_largest, "_MANY", 0 if request.param == "tables" else 2**30)
+    monkeypatch.setattr(_largest, "_MANY", 0 if request.param == "many" else 2**30)
 
 
 @pytest.mark.parametrize("kind", VECTORS)
@@ -47,6 +47,20 @@ def test_xla_keeps_the_same(kind, way):
 
 def test_both_ways_agree_on_half_a_million_numbers():
     scores = tf.constant(np.abs(random.normal(size=500_000)), tf.float32)
-    mask = _largest._select_by_tables(scores, 123_456)
+    mask = _largest._select_of_many(scores, 123_456)
     assert np.sum(mask) == 123_456
-    np.testing.assert_array_equal(mask, _largest._select_by_bits(scores, 123_456))
+    np.testing.assert_array_equal(mask, _largest._select_of_few(scores, 123_456))
+
+
+def test_a_sample_that_misleads_is_noticed():
+    scores = random.random(300_000).astype("float32")
+    # All that a sample sees is larger than the number that is looked for.
+    scores[:: _largest._STRIDE] += 1e6
+    mask = _largest._select_of_many(scores, 100_000)
+    np.testing.assert_array_equal(mask, reference.keep_largest(scores, 100_000))
+
+
+def test_signs_do_not_matter(way):
+    scores = random.normal(size=997).astype("float32")
+    expected = reference.keep_largest(np.abs(scores), 300)
+    np.testing.assert_array_equal(keep_largest(tf.constant(scores), 300), expected)
