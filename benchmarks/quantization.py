@@ -17,7 +17,7 @@ import collections
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -169,13 +169,20 @@ def accuracy(seeds: int, most: int, epochs: int, samples: int) -> None:
         for title, package, one in (("kopt", keras, model), ("TF-MOT", older, twin)):
             one.compile(package.optimizers.Adam(3e-4), cross_entropy(package))
             results[title].append(tuned(one, train, test, checkpoints, seed))
+        for title, values in results.items():
+            # What is known so far stays known if the rest is interrupted.
+            CONSOLE.print(f"seed {seed}, {title}: {percents(values[-1])}")
     rows = table(
         f"accuracy on {name} after steps, mean of {seeds} seeds",
         *("library", *map(str, checkpoints)),
     )
     for title, values in results.items():
-        rows.add_row(title, *(f"{value:.2%}" for value in np.mean(values, axis=0)))
+        rows.add_row(title, *percents(np.mean(values, axis=0)).split())
     CONSOLE.print(rows)
+
+
+def percents(shares: Iterable[float]) -> str:
+    return " ".join(f"{share:.2%}" for share in shares)
 
 
 def tuned(

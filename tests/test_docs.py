@@ -14,10 +14,7 @@ from tests.test_public_api import public
 
 ROOT = Path(__file__).parents[1]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-PAGES = [
-    "README.md",
-    pytest.param("docs/pruning.md", marks=pytest.mark.slow),
-]
+PAGES = ["README.md", "docs/pruning.md"]
 
 
 @pytest.mark.parametrize(("area", "name"), public())
@@ -33,6 +30,7 @@ def test_docstring_example_shows_what_happens(area, name, tmp_path, monkeypatch)
     assert runner.failures == 0, "".join(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_examples_of_a_page_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

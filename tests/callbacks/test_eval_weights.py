@@ -5,6 +5,7 @@ import pytest
 import kopt
 from kopt.callbacks import _targets
 from kopt.callbacks.eval_weights import EvalWeights
+from tests.sampling import sampled
 
 X = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
 Y = X @ np.ones((4, 1), "float32")
@@ -24,6 +25,9 @@ OPTIMIZERS = {
     "EMA of Keras": lambda: keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.9),
 }
 each = pytest.mark.parametrize("kind", OPTIMIZERS)
+each_sampled = pytest.mark.parametrize(
+    "kind", sampled(OPTIMIZERS, ["ScheduleFree", "EMA of kopt", "loss scaling"])
+)
 each_wrapper = pytest.mark.parametrize(
     "kind", [k for k in OPTIMIZERS if "EMA" not in k]
 )
@@ -181,7 +185,7 @@ def test_evaluate_and_predict_alone_leave_the_model_as_it_was(kind):
 
 
 @pytest.mark.slow
-@each
+@each_sampled
 @pytest.mark.parametrize(
     "arguments", [{"jit_compile": True}, {"steps_per_execution": 3}]
 )
@@ -208,7 +212,7 @@ def test_statistics_are_those_of_the_evaluation_point(kind):
 
 
 @pytest.mark.slow
-@each
+@each_sampled
 def test_statistics_and_seeds_of_training_are_put_back(kind):
     runs = []
     for callbacks in ([], [EvalWeights(statistics=X)]):

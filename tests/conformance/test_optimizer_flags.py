@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 import kopt
-from tests.conformance.test_optimizers import OPTIMIZERS, each_optimizer, make
+from tests.conformance.test_optimizers import (
+    OPTIMIZERS,
+    each_kind,
+    each_optimizer,
+    make,
+)
 from tests.reference.optimizers import trajectory
 
 RATE = 2.0**-5
@@ -89,7 +94,7 @@ ON_GRADIENTS = {
 }
 
 
-@each_optimizer
+@each_kind
 @pytest.mark.parametrize("flag", ON_GRADIENTS)
 def test_a_flag_on_gradients_is_what_was_done_to_them_before(name, flag):
     flags, rule = ON_GRADIENTS[flag]

@@ -146,6 +146,7 @@ def test_gradients_reach_the_weights_in_front_of_it(quantized, images):
     assert (tape.gradient(loss, kernel).numpy() != 0).all()
 
 
+@pytest.mark.slow
 def test_it_comes_back_from_a_file(quantized, images, tmp_path):
     quantized.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")

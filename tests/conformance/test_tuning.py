@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kopt
+from tests.sampling import sampled
 
 NAMES = [
     name
@@ -100,7 +101,7 @@ def test_every_hyperparameter_changes_something(make):
         assert changed != before, f"{entry.name}={other} is the same as {now}"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", sampled(range(3), [0]))
 def test_any_point_of_the_full_space_trains(make, seed):
     hypermodel = make(IMAGE, classes=3, level="full", widths=(8, 16), depths=(1, 2))
     hp = drawn(hypermodel.space(), seed)
@@ -112,7 +113,7 @@ def test_any_point_of_the_full_space_trains(make, seed):
     np.testing.assert_allclose(model.predict(x, verbose=0).sum(axis=1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", sampled(range(3), [0]))
 def test_no_network_is_larger_than_the_limit(make, seed):
     smallest = make(IMAGE, classes=10, level="full")
     with pytest.raises(ValueError, match="`size_limit` must be a whole number") as info:

@@ -122,6 +122,7 @@ def test_products_in_bfloat16_turn_the_update_a_little():
     assert 1e-4 < difference < 0.1
 
 
+@pytest.mark.slow
 def test_it_trains_a_convolutional_net(model):
     generator = np.random.default_rng(0)
     x = generator.integers(0, 50, size=(128, 8))

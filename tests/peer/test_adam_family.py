@@ -15,7 +15,7 @@ import kopt
 from tests.peer import steps
 from tests.reference.optimizers import trajectory
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 RATE = steps.RATE
 TINY = 1e-30

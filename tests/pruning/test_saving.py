@@ -22,6 +22,7 @@ from tests.pruning.nets import (
     steps,
     train,
 )
+from tests.sampling import sampled
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -62,8 +63,13 @@ def same_weights(first, second):
         np.testing.assert_array_equal(mine, other)
 
 
-@pytest.mark.parametrize("scope", ["local", "global"])
-@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize(
+    ("build", "scope"),
+    sampled(
+        [(build, scope) for build in BUILDS for scope in ("local", "global")],
+        [(functional, "local"), (subclassed, "global")],
+    ),
+)
 def test_training_goes_on_bit_for_bit_after_loading(build, scope, tmp_path):
     model = prune_low_magnitude(build(), growing(end_step=17), scope=scope)
     model.compile(keras.optimizers.Adam(0.05), "mse")
@@ -87,7 +93,7 @@ def test_weights_that_are_kept_though_they_are_zero_can_move_after_loading(tmp_p
     same_weights(loaded, train(model, epochs=1))
 
 
-@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("build", sampled(BUILDS, [subclassed]))
 def test_a_weights_file_brings_masks_and_steps_along(build, tmp_path):
     def fresh():
         keras.utils.set_random_seed(1)
@@ -124,6 +130,7 @@ def test_masks_of_other_weights_are_refused(tmp_path):
         pruned_mlp().load_weights(path)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_from_its_backup(tmp_path):
     class Interrupted(Exception):
         pass

@@ -8,6 +8,7 @@ from keras import layers, ops
 import kopt
 from kopt.quantization import quantization_report, quantize_model, strip_quantization
 from kopt.quantization.rule import _RULES_BY_NAME
+from tests.sampling import sampled
 
 
 def functional(build, shape=(8, 8, 4), dtype="float32"):
@@ -51,13 +52,8 @@ def sample(model, random):
     return random.normal(size=(16, *model.inputs[0].shape[1:])).astype("float32")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name == "operations" else pytest.mark.slow)
-        for name in MODELS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sampled(MODELS, MODELS.keys() - {"gru", "lstm"}))
 def test_a_model_trains_and_comes_back_from_its_file(name, random, tmp_path):
     model = MODELS[name]()
     x = sample(model, random)
@@ -152,7 +148,10 @@ def test_a_recurrent_layer_is_all_integers_in_the_file(layer, random, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "arguments"),
-    [("MobileNetV3Small", {}), ("MobileNetV2", {"alpha": 0.35})],
+    [
+        ("MobileNetV3Small", {}),
+        pytest.param("MobileNetV2", {"alpha": 0.35}, marks=pytest.mark.thorough),
+    ],
 )
 def test_a_network_of_keras_is_all_integers(family, arguments, random, tmp_path):
     model = getattr(keras.applications, family)(

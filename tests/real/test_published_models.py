@@ -79,6 +79,7 @@ def test_files_of_the_face_classifier_know_every_patch(patches, quantization, tm
     assert face_accuracy(outputs.values(), is_face) >= 0.99
 
 
+@pytest.mark.thorough
 def test_emotion_model_pruned_by_half_gives_the_same_answers(portraits):
     keras.utils.set_random_seed(0)
     model = datasets.emotion_model()

@@ -8,6 +8,7 @@ import pytest
 
 import kopt
 from tests.reference import sharpness as reference
+from tests.sampling import sampled
 from tests.sharpness.nets import (
     FEATURES,
     OUTPUTS,
@@ -144,7 +145,7 @@ def test_a_gradient_of_zero_leads_nowhere():
         np.testing.assert_array_equal(found, [0.0, 0.0])
 
 
-@pytest.mark.parametrize("optimizer", [kopt.Adam, kopt.SGD])
+@pytest.mark.parametrize("optimizer", sampled([kopt.Adam, kopt.SGD], [kopt.SGD]))
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_step_of_length_zero_is_plain_training_bit_for_bit(variant, optimizer):
     plain = trained(everything, None, optimizer(0.01))

@@ -30,8 +30,8 @@ def values(tuner):
 @pytest.mark.parametrize(
     ("tuner", "arguments"),
     [
-        (keras_tuner.RandomSearch, {}),
-        (keras_tuner.GridSearch, {}),
+        pytest.param(keras_tuner.RandomSearch, {}, marks=pytest.mark.thorough),
+        pytest.param(keras_tuner.GridSearch, {}, marks=pytest.mark.thorough),
         (keras_tuner.BayesianOptimization, {"max_trials": 2, "num_initial_points": 1}),
     ],
 )
@@ -46,6 +46,7 @@ def test_search_learns_and_its_best_model_keeps_its_score(
     assert model.evaluate(*digits[1], verbose=0)[1] == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.thorough
 def test_images_are_searched_too(make_tuner, digits):
     (x, y), (x_validation, y_validation) = digits
     hypermodel = kopt.tuning.HyperCNN(
