@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -34,6 +35,7 @@ class ActivationRange(keras.layers.Layer):
             variable, so that it can change in the middle of `fit`.
         learned: Whether the gradient of the loss moves the range, not the average.
         fixed: `(low, high)` of a range that is known beforehand and never moves.
+        limit: How far data may move the range.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class ActivationRange(keras.layers.Layer):
         rate: float = 0.01,
         fixed: tuple[float, float] | None = None,
         learned: bool = False,
+        limit: ranges.AtMost | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -49,6 +52,7 @@ class ActivationRange(keras.layers.Layer):
         self.rate = rate
         self.learned = learned and fixed is None
         self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
+        self.limit = limit
         low, high = self.fixed or (0.0, 0.0)
         self.low = self._end("low", low, _AtMostZero())
         self.high = self._end("high", high, keras.constraints.NonNeg())
@@ -89,8 +93,10 @@ class ActivationRange(keras.layers.Layer):
         return ranges.grid(float(self.low.numpy()), float(self.high.numpy()), self.bits)
 
     def set_range(self, low: float, high: float) -> None:
-        """Set the range to one around `[low, high]` that holds zero."""
+        """Set the range to one around `[low, high]` and zero, but for the limit."""
         low, high = ranges.enclosing_range(low, high)
+        if self.limit is not None:
+            low, high = max(low, self.limit.low), min(high, self.limit.high)
         self.low.assign(low)
         self.high.assign(high)
 
@@ -118,6 +124,9 @@ class ActivationRange(keras.layers.Layer):
         values = tf.stop_gradient(tf.cast(inputs, tf.float32))
         low = tf.minimum(tf.reduce_min(values), 0.0)
         high = tf.maximum(tf.reduce_max(values), 0.0)
+        if self.limit is not None:
+            low = tf.maximum(low, self.limit.low)
+            high = tf.minimum(high, self.limit.high)
         # A batch of zeros says nothing of the range, and must not make it vanish.
         rate = tf.where(high > low, self.current_rate.value, 0.0)
         self.low.assign(ranges.moved_toward(self.low.value, low, rate))
@@ -145,4 +154,12 @@ class ActivationRange(keras.layers.Layer):
             "rate": self.rate,
             "fixed": self.fixed,
             "learned": self.learned,
+            "limit": None if self.limit is None else asdict(self.limit),
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ActivationRange:
+        limit = config.get("limit")
+        if isinstance(limit, dict):
+            config = {**config, "limit": ranges.AtMost(**limit)}
+        return cls(**config)

@@ -19,7 +19,8 @@ import keras
 from kopt.quantization._activations import activation_of
 from kopt.quantization._compiled import is_compiled
 from kopt.quantization._trace import Call, Trace, leaf_layers
-from kopt.quantization.rule import Rule, float_class_of, rule_for
+from kopt.quantization.ranges import AtMost
+from kopt.quantization.rule import FixedRange, Rule, float_class_of, rule_for
 
 
 @dataclass
@@ -30,7 +31,8 @@ class LayerPlan:
         layer: The layer.
         weights: Name and channel axes of each weight to quantize.
         inputs: Positions of the inputs that get a range here.
-        inner: Names of the ranges inside, each with what the runtime prescribes.
+        inner: Names of the ranges inside, each with what the runtime prescribes or
+            how far it may go.
         preactivation: Whether the values before its activation get a range.
         output: Whether its outputs get a range.
         fixed_range: The range of the outputs where the runtime prescribes it.
@@ -43,10 +45,10 @@ class LayerPlan:
     layer: keras.Layer
     weights: dict[str, tuple[int, ...]] = field(default_factory=dict)
     inputs: set[int] = field(default_factory=set)
-    inner: dict[str, tuple[float, float] | None] = field(default_factory=dict)
+    inner: dict[str, FixedRange | AtMost | None] = field(default_factory=dict)
     preactivation: bool = False
     output: bool = False
-    fixed_range: tuple[float, float] | None = None
+    fixed_range: FixedRange | None = None
     rewritten: bool = False
     state: Literal["integer", "passes", "float"] = "integer"
     note: str = ""
@@ -247,8 +249,8 @@ class _Placement:
 
 
 def _ranges(
-    inner: tuple[str, ...] | Mapping[str, tuple[float, float] | None],
-) -> dict[str, tuple[float, float] | None]:
+    inner: tuple[str, ...] | Mapping[str, FixedRange | AtMost | None],
+) -> dict[str, FixedRange | AtMost | None]:
     return dict(inner) if isinstance(inner, Mapping) else dict.fromkeys(inner)
 
 

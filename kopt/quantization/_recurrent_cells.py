@@ -3,18 +3,28 @@
 A cell is called once a step, in a loop in training and unrolled in an export, and all
 steps share its ranges. Each matrix product, sum and product has a range of its own:
 what is added up lies on different grids.
+
+What only a saturating function reads (the sums in front of the gates; the carry of an
+LSTM, which counts up as long as the text goes on) is cut off where the function no
+longer changes. Otherwise a few large values would leave no bits for those near zero.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from kopt.quantization._activations import of_function
-from kopt.quantization.rule import float_class_of, rule_for
+from kopt.quantization.ranges import AtMost
+from kopt.quantization.rule import FixedRange, float_class_of, rule_for
 
-_Ranges = dict[str, tuple[float, float] | None]
+_Ranges = dict[str, FixedRange | AtMost | None]
+
+# Beyond these the functions are within a thousandth of their limits: a quarter of a
+# step of the grid that the runtime gives to what they return.
+_SATURATED = {keras.activations.sigmoid: 8.0, keras.activations.tanh: 4.0}
 
 
 def obstacle(cell: Any, inputs: int) -> str:
@@ -41,7 +51,12 @@ def loop(layer: Any, *args: Any, **kwargs: Any) -> Any:
 
 def simple_ranges(cell: Any, inputs: int) -> _Ranges:
     """The ranges inside of a `SimpleRNNCell`."""
-    return {"from_input": None, "from_state": None, "sum": None, "state": _fixed(cell)}
+    return {
+        "from_input": None,
+        "from_state": None,
+        "sum": _at_most(cell.activation),
+        "state": _fixed(cell),
+    }
 
 
 def simple(cell: Any, sequence: Any, states: Any, training: bool = False) -> Any:
@@ -60,12 +75,12 @@ def lstm_ranges(cell: Any, inputs: int) -> _Ranges:
     return {
         "from_input": None,
         "from_state": None,
-        "sum": None,
+        "sum": _at_most(cell.activation, cell.recurrent_activation),
         "gate": _fixed(cell, "recurrent_activation"),
         "candidate": _fixed(cell),
-        "kept": None,
+        "kept": _at_most(cell.activation),
         "added": None,
-        "carry": None,
+        "carry": _at_most(cell.activation),
         "squashed": _fixed(cell),
         "state": None,
     }
@@ -101,10 +116,10 @@ def gru_ranges(cell: Any, inputs: int) -> _Ranges:
     return reset_before | {
         "from_input": None,
         "from_state": None,
-        "sum": None,
+        "sum": _at_most(cell.recurrent_activation),
         "gate": _fixed(cell, "recurrent_activation"),
         "candidate_from_state": None,
-        "candidate_sum": None,
+        "candidate_sum": _at_most(cell.activation),
         "candidate": _fixed(cell),
         "difference": None,
         "kept": None,
@@ -185,5 +200,12 @@ def _like(states: Any, output: Any) -> Any:
     return [output] if isinstance(states, (list, tuple)) else output
 
 
-def _fixed(cell: Any, name: str = "activation") -> tuple[float, float] | None:
+def _fixed(cell: Any, name: str = "activation") -> FixedRange | None:
     return of_function(getattr(cell, name)).fixed_range
+
+
+def _at_most(*functions: Any) -> AtMost | None:
+    """How far values matter that only these functions read."""
+    ends = [_SATURATED.get(function) for function in functions]
+    known = [end for end in ends if end is not None]
+    return AtMost(-max(known), max(known)) if len(known) == len(ends) else None

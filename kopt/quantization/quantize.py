@@ -27,6 +27,7 @@ from kopt.quantization._user_quantizer import quantizer_from
 from kopt.quantization.calibration import calibrate_on
 from kopt.quantization.distilling import learn_from
 from kopt.quantization.int8 import Int8
+from kopt.quantization.ranges import AtMost
 from kopt.quantization.snapping import is_quantized
 from kopt.quantization.stripping import strip_quantization
 
@@ -207,7 +208,8 @@ def _quantizer(layer_plan: LayerPlan, config: Int8) -> LayerQuantizer:
 
     ranges = {input_role(at): new_range(input_role(at)) for at in layer_plan.inputs}
     ranges |= {
-        role: new_range(role, fixed=fixed) for role, fixed in layer_plan.inner.items()
+        role: new_range(role, **{"limit" if isinstance(one, AtMost) else "fixed": one})
+        for role, one in layer_plan.inner.items()
     }
     if layer_plan.preactivation:
         ranges[PREACTIVATION] = new_range(PREACTIVATION)

@@ -8,6 +8,7 @@ Fake-quantization moves each value to the nearest grid point and stays in float3
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,19 @@ class Grid(NamedTuple):
     high: float
     scale: float
     zero_point: int
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """How far a range may go that is measured: beyond, a value says nothing more.
+
+    Attributes:
+        low: At most 0.
+        high: At least 0.
+    """
+
+    low: float
+    high: float
 
 
 def grid(low: float, high: float, bits: int = 8, *, narrow: bool = False) -> Grid:

@@ -10,6 +10,7 @@ import keras
 
 from kopt import _checks
 from kopt._registry import register
+from kopt.quantization import ranges
 
 Role = Literal[
     "compute",
@@ -23,7 +24,9 @@ Role = Literal[
 ]
 Axes = tuple[int, ...]
 FixedRange = tuple[float, float]
-Inner = Callable[[Any, int], tuple[str, ...] | Mapping[str, FixedRange | None]]
+Inner = Callable[
+    [Any, int], tuple[str, ...] | Mapping[str, FixedRange | ranges.AtMost | None]
+]
 
 _RULES: dict[type[keras.Operation], Rule] = {}
 

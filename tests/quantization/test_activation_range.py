@@ -73,6 +73,25 @@ def test_a_rate_of_zero_freezes_the_range(calibrated):
     assert ends(calibrated) == (-1.0, 3.0)
 
 
+@pytest.fixture
+def limited():
+    return ActivationRange(rate=0.5, limit=ranges.AtMost(-4.0, 4.0))
+
+
+def test_neither_calibration_nor_training_moves_a_range_beyond_its_limit(limited):
+    limited.set_range(-9.0, 1.0)
+    assert ends(limited) == (-4.0, 1.0)
+    limited(tf.constant([-9.0, 9.0]), training=True)
+    assert ends(limited) == (-4.0, 2.5)
+
+
+def test_a_limit_is_in_the_config(limited):
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(limited)
+    )
+    assert again.limit == limited.limit
+
+
 def test_the_range_of_a_frozen_layer_stands_still(calibrated):
     calibrated.trainable = False
     calibrated(tf.constant([-100.0, 100.0]), training=True)

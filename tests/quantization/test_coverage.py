@@ -133,6 +133,23 @@ def test_whole_numbers_are_not_rounded(random):
     np.testing.assert_allclose(model(x), exact, atol=0.05 * np.ptp(exact))
 
 
+def test_the_carry_of_an_lstm_that_counts_leaves_bits_for_its_small_values():
+    # Gates wide open: each step adds tanh(input) to the carry of its unit.
+    cell = layers.LSTM(2, return_sequences=True)
+    model = functional(cell, (20, 2))
+    open_gates = [np.zeros((2, 8)), np.zeros((2, 8)), np.repeat([9.0, 9, 0, 9], 2)]
+    open_gates[0][[0, 1], [4, 5]] = 1.0
+    cell.set_weights(open_gates)
+    x = np.zeros((8, 20, 2), "float32")
+    x[..., 0] = 1.0
+    x[..., 1] = 0.025
+    exact = model.predict(x, verbose=0)
+    quantize_model(model, calibration_data=x)
+    assert cell.cell.quantizer.ranges["carry"].high.numpy() == 4.0
+    # Without the limit a step of the carry would be 0.06, and 0.025 would not add up.
+    np.testing.assert_allclose(model.predict(x, verbose=0), exact, atol=0.2)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
 @pytest.mark.parametrize("layer", [layers.LSTM(4), layers.GRU(4), layers.SimpleRNN(4)])

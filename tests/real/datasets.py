@@ -9,20 +9,25 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import io
+import json
 import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import joblib
 import keras
 import numpy as np
 import pytest
 
 _FASHION = Path("/usr/share/datasets/fashion-mnist")
+_FORTUNES = Path("/usr/share/games/fortunes")
 _PACKAGES = Path(
     os.environ.get("KOPT_REAL_DIR", Path(__file__).parents[2] / ".real")
 ).resolve()
+
+_SOURCE_OF_TEXT_MODEL = "(by .ci/real_data) textgenrnn==2.0.0"
 
 
 class Split(NamedTuple):
@@ -106,6 +111,77 @@ def faces() -> tuple[np.ndarray, np.ndarray]:
     """200 grey patches of 25 x 25 in [0, 1], and whether each shows a face."""
     path = _package("skimage/data/lfw_subset.npy", "scikit-image==0.26.0")
     return np.load(path).astype("float32"), np.repeat([1, 0], 100)
+
+
+def text_model() -> keras.Model:
+    """textgenrnn's network: the 40 characters before to the logits of the next, of 465.
+
+    Two LSTMs, and an average over time that is weighted by attention, of plain layers:
+    its own code does not run on Keras 3. Without the softmax at its end, whose integer
+    form knows no probability below 1/512.
+    """
+    layers = keras.layers
+    inputs = keras.Input((40,))
+    embedded = layers.Embedding(465, 100, name="embedding")(inputs)
+    first = layers.LSTM(128, return_sequences=True, name="rnn_1")(embedded)
+    second = layers.LSTM(128, return_sequences=True, name="rnn_2")(first)
+    joined = layers.Concatenate()([embedded, first, second])
+    scores = layers.Dense(1, use_bias=False, name="attention")(joined)
+    shares = layers.Reshape((1, 40))(layers.Softmax()(layers.Flatten()(scores)))
+    average = layers.Flatten()(layers.Dot(axes=(2, 1))([shares, joined]))
+    outputs = layers.Dense(465, name="output")(average)
+    model = keras.Model(inputs, outputs)
+    path = _package("textgenrnn/textgenrnn_weights.hdf5", _SOURCE_OF_TEXT_MODEL)
+    with h5py.File(path) as file:
+        for layer in filter(lambda layer: layer.weights, model.layers):
+            names = file[layer.name].attrs["weight_names"]
+            arrays = [file[layer.name][name.decode()][()] for name in names]
+            if isinstance(layer, layers.LSTM):
+                arrays = _off_the_graphics_card(*arrays)
+            layer.set_weights(arrays)
+    return model
+
+
+def _off_the_graphics_card(
+    kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray
+) -> list[np.ndarray]:
+    """An LSTM's weights as Keras has them, from cuDNN's four gates with two biases."""
+    gates = np.split(kernel, 4, axis=1)
+    return [
+        np.hstack([gate.T.reshape(gate.shape, order="F") for gate in gates]),
+        np.hstack([gate.T for gate in np.split(recurrent_kernel, 4, axis=1)]),
+        bias[:512] + bias[512:],
+    ]
+
+
+def characters(topic: str, items: int, skip: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Texts of the package fortunes, as the text model reads them.
+
+    Args:
+        topic: A file of the package, such as "wisdom".
+        items: How many texts.
+        skip: How many are left out before them.
+
+    Returns:
+        For each character, and the end of each text, the numbers of the 40 before it
+        (0 before the start), and its own.
+    """
+    path = _FORTUNES / topic
+    if not path.is_file():
+        _missing(topic, "apt-get install fortunes")
+    number = json.loads(
+        _package("textgenrnn/textgenrnn_vocab.json", _SOURCE_OF_TEXT_MODEL).read_text()
+    )
+    texts = path.read_text().split("\n%\n")[skip : skip + items]
+    x, y = [], []
+    for text in texts:
+        # What the vocabulary has no number for is left out.
+        known = [number[one] for one in ["<s>", *text, "<s>"] if one in number]
+        for at in range(1, len(known)):
+            before = known[max(0, at - 40) : at]
+            x.append([0] * (40 - len(before)) + before)
+            y.append(known[at])
+    return np.array(x, "float32"), np.array(y)
 
 
 def _package(inside: str, requirement: str) -> Path:

@@ -39,6 +39,23 @@ def test_emotion_model_is_the_published_one():
     assert isinstance(model, keras.Model)
 
 
+def test_text_model_has_the_published_weights():
+    model = datasets.text_model()
+    assert model.count_params() == 461_693
+    assert model.input_shape == (None, 40)
+
+
+def test_characters_come_behind_the_forty_before_them():
+    x, characters = datasets.characters("wisdom", items=2)
+    assert x.shape == (len(characters), 40)
+    assert np.count_nonzero(x[0]) == 1
+    np.testing.assert_array_equal(x[1:42, -1], characters[:41])
+    np.testing.assert_array_equal(x[41, :-1], x[40, 1:])
+    starts = np.flatnonzero(np.count_nonzero(x, axis=1) == 1)
+    assert len(starts) == 2
+    assert set(characters[[starts[1] - 1, -1]]) == {int(x[0, -1])}
+
+
 def test_faces_are_half_of_the_patches():
     patches, is_face = datasets.faces()
     assert patches.shape == (200, 25, 25)
