@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from kopt import _checks
-from kopt._carrier import Carrier, put_on, take_off
+from kopt._carrier import Carrier, put_on, registered, take_off
 from kopt._registry import register
 
 
@@ -48,6 +48,10 @@ class TaughtModel(Carrier):
         if teacher is None or not training:
             return loss
         return (1.0 - teacher.weight) * loss + teacher.weight * teacher(x, y_pred)
+
+
+# Also in a process in which no model has been taught yet.
+registered(TaughtModel, "TaughtModel")
 
 
 @register("quantization")
