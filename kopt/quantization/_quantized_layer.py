@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from kopt import _checks
+from kopt._caught_losses import add_again
 from kopt.quantization._activations import activation_of
 from kopt.quantization._layer_quantizer import OUTPUT, PREACTIVATION, LayerQuantizer
 from kopt.quantization._operations import bare_operations
@@ -209,7 +210,7 @@ def _stand_ins(
     before = {name: vars(layer)[name] for name in attributes}
     variables = [pair for pair in weights if isinstance(pair[0], keras.Variable)]
     # No scope around a loop: what is assigned inside of it has to be assigned there.
-    with SwappedVariables(variables) if variables else nullcontext():
+    with SwappedVariables(variables) if variables else nullcontext() as scope:
         # Past the layer's `__setattr__`, which would keep track of it. Ended before
         # the scope is: that assigns to variables, where replicas take turns.
         vars(layer).update(attributes)
@@ -217,3 +218,5 @@ def _stand_ins(
             yield
         finally:
             vars(layer).update(before)
+    if scope is not None:
+        add_again(layer, scope.losses)

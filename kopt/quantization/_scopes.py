@@ -13,14 +13,18 @@ class SwappedVariables(keras.StatelessScope):
 
     All else goes on as outside: a scope around this one still answers for the
     variables that it replaces, and what is assigned inside (statistics, seeds) is
-    assigned on exit.
+    assigned on exit. `losses` has what layers added inside: whoever opens the scope
+    gives it back to them, with `kopt._caught_losses.add_again`.
 
     Args:
         swaps: Pairs of a `keras.Variable` and the tensor to read in its place.
     """
 
     def __init__(self, swaps: Iterable[tuple[keras.Variable, Any]]) -> None:
-        super().__init__(state_mapping=list(swaps), initialize_variables=False)
+        # Keras drops the losses of layers in a scope that does not collect them.
+        super().__init__(
+            state_mapping=list(swaps), collect_losses=True, initialize_variables=False
+        )
         self._updates: dict[int, tuple[keras.Variable, Any]] = {}
 
     def add_update(self, update: tuple[keras.Variable, Any]) -> None:
