@@ -11,7 +11,7 @@ import keras
 # How layers name the weights that they multiply their input with, or look it up in.
 _KERNEL_NAME = re.compile(r"(.*_)?(kernel|embeddings)|w|weights?")
 
-Selection = Callable[[keras.Layer], bool] | Iterable[keras.Layer | str]
+Selection = Callable[[keras.Layer], bool] | Iterable[keras.Layer | str | type]
 
 
 def nested_layers(model: keras.Layer) -> list[keras.Layer]:
@@ -64,12 +64,24 @@ def chosen_weights(
         return {key for key, layer in owners.items() if selection(layer)}
     chosen: set[int] = set()
     for item in selection:
-        for layer in _matching(model, item):
+        for layer in matching_layers(model, item):
             chosen |= {id(variable) for variable in layer.trainable_variables}
     return chosen
 
 
-def _matching(model: keras.Model, item: Any) -> Sequence[keras.Layer]:
+def matching_layers(
+    model: keras.Model, item: Any, argument: str = "layers"
+) -> Sequence[keras.Layer]:
+    """The layers of a model, at any depth, that one item of a selection means.
+
+    Args:
+        model: The model.
+        item: A layer, a layer class, or a regular expression for a name or a path.
+        argument: The public argument that the item is from, for the error.
+
+    Raises:
+        ValueError: If it means none.
+    """
     layers = nested_layers(model)
     if isinstance(item, str):
         found = [
@@ -77,13 +89,16 @@ def _matching(model: keras.Model, item: Any) -> Sequence[keras.Layer]:
             for layer in layers
             if re.fullmatch(item, layer.name) or re.fullmatch(item, layer.path or "")
         ]
+    elif isinstance(item, type):
+        found = [layer for layer in layers if isinstance(layer, item)]
     else:
         found = [layer for layer in layers if layer is item]
     if not found:
         known = ", ".join(dict.fromkeys(layer.name for layer in layers))
         raise ValueError(
-            "`layers` must be layers of the model, or regular expressions that match "
-            f"a whole name or path. Received: {item!r}, which fits none of: {known}."
+            f"`{argument}` must be layers of the model, layer classes, or regular "
+            "expressions that match a whole name or path. Received: "
+            f"{item!r}, which fits none of: {known}."
         )
     return found
 

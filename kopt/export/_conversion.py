@@ -16,13 +16,14 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from kopt.export import _float_islands
 from kopt.export.errors import ConversionError
 from kopt.export.interpreter import Interpreter
 
@@ -69,6 +70,7 @@ class Settings:
         batch_size: Samples that the file takes at once.
         trained_ranges: Whether the graph carries fake quantization, so that int8 needs
             no data.
+        float_layers: What is marked in the graph to stay float, in words.
     """
 
     quantization: str | None = None
@@ -76,6 +78,7 @@ class Settings:
     sparse: bool = False
     batch_size: int = 1
     trained_ranges: bool = False
+    float_layers: Sequence[str] = ()
 
 
 def is_risky(operations: Set[str], settings: Settings) -> bool:
@@ -110,7 +113,11 @@ def _convert_here(
         with warnings.catch_warnings():
             # About ranges of inputs "expected, but not specified", which it then finds.
             warnings.simplefilter("ignore")
+            if settings.float_layers:
+                return _float_islands.convert(converter, settings.float_layers)
             return converter.convert()
+    except ConversionError:
+        raise
     except Exception as error:
         raise ConversionError(_refused(str(error))) from error
 

@@ -149,8 +149,14 @@ class FileContents:
         return target.real_range if target.scales.size == 1 else None
 
 
-def read(content: bytes) -> FileContents:
-    """The contents of a TFLite file that a runtime has found to be whole."""
+def read(content: bytes, *, names_of_signature: bool = True) -> FileContents:
+    """The contents of a TFLite file that a runtime has found to be whole.
+
+    Args:
+        content: The file.
+        names_of_signature: Whether inputs and outputs have the names that the file's
+            signature gives them, instead of their own.
+    """
     schema = _schema()
     model = schema.Model.GetRootAsModel(content, 0)
     codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
@@ -171,7 +177,8 @@ def read(content: bytes) -> FileContents:
             outputs = _indices(found.OutputsLength(), found.OutputsAsNumpy, offset)
             operations.append(Operation(kinds[found.OpcodeIndex()], inputs, outputs))
     main = model.Subgraphs(0)
-    for index, name in _signature_names(model).items():
+    public_names = _signature_names(model) if names_of_signature else {}
+    for index, name in public_names.items():
         tensors[index] = replace(tensors[index], name=name)
     return FileContents(
         tuple(tensors),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from kopt import _checks
-from kopt.export import _samples, _trace
+from kopt.export import _float_islands, _samples, _trace
 from kopt.export._conversion import Settings
+from kopt.export._float_islands import Island
 from kopt.export._signature import Signature, signature_of
 from kopt.quantization import is_quantized, snapped
 
@@ -34,6 +35,7 @@ class Plan:
         comparison: Samples to compare on, by input; None where there are none.
         source: Where the samples to compare on come from, in words.
         verify: Whether the file is run and compared.
+        islands: Layers that stay float in a file of integers.
     """
 
     model: keras.Model
@@ -43,12 +45,19 @@ class Plan:
     comparison: Mapping[str, np.ndarray] | None
     source: str
     verify: bool
+    islands: tuple[Island, ...] = ()
 
     @property
     def mode(self) -> str | None:
         """The quantization, in the words of the comparison's limits."""
         trained = self.settings.trained_ranges
         return "trained int8" if trained else self.settings.quantization
+
+    @property
+    def float_layers(self) -> tuple[str, ...]:
+        """Paths of the layers of all islands."""
+        layers = [layer for island in self.islands for layer in island.layers]
+        return tuple(dict.fromkeys(layer.path or layer.name for layer in layers))
 
     @contextlib.contextmanager
     def model_for_trace(self) -> Iterator[None]:
@@ -59,6 +68,7 @@ class Plan:
                 stack.enter_context(_trace.unrolled(self.model))
             if self.settings.trained_ranges:
                 stack.enter_context(snapped(self.model))
+            stack.enter_context(_float_islands.marked(self.islands))
             yield
 
     def expected(self, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -76,10 +86,13 @@ def make_plan(
     sparse: bool,
     batch_size: int,
     verify: Any,
+    float_layers: Any = (),
 ) -> Plan:
     """Check the arguments of an export; the names are those of `kopt.export.tflite`."""
     checked_model(model)
     settings = _settings(model, quantization, io_dtype, sparse, batch_size)
+    islands = _islands(model, settings, float_layers)
+    settings = replace(settings, float_layers=[one.item for one in islands])
     signature = signature_of(model)
     given = own = None
     if representative_data is not None:
@@ -102,6 +115,7 @@ def make_plan(
         comparison,
         source,
         verify is not False,
+        islands,
     )
 
 
@@ -162,6 +176,32 @@ def _settings(
     )
     _checks.integer("batch_size", batch_size, low=1)
     return Settings(mode, wanted, bool(sparse), batch_size, trained)
+
+
+def _islands(model: keras.Model, settings: Settings, chosen: Any) -> tuple[Island, ...]:
+    """The layers to keep in float, after a check that this export can do that."""
+    islands = _float_islands.islands(model, chosen)
+    if not islands:
+        return ()
+    received = f"Received: float_layers={chosen!r} with "
+    if settings.trained_ranges:
+        raise ValueError(
+            f"`float_layers` is for a float model. {received}a quantization-aware one. "
+            "`kopt.quantization.strip_quantization(model)` gives the float model back, "
+            "which exports with `representative_data`."
+        )
+    if settings.quantization != "int8":
+        raise ValueError(
+            "`float_layers` is for quantization='int8', with `representative_data`. "
+            f"{received}quantization={settings.quantization!r}."
+        )
+    if settings.sparse or settings.io_dtype == "uint8":
+        raise ValueError(
+            "A file with `float_layers` has inputs and outputs of float32 or int8, and "
+            f"no sparse tensors. {received}io_dtype={settings.io_dtype!r}, "
+            f"sparse={settings.sparse}."
+        )
+    return islands
 
 
 def _check_data(settings: Settings, given: Mapping[str, np.ndarray] | None) -> None:

@@ -30,6 +30,7 @@ class ExportReport:
         latency_ms: Median time of one run, in milliseconds; None if it was not run.
         latency_protocol: How that was timed.
         isolated: Whether the conversion ran in a process of its own.
+        float_layers: Paths of the layers that stay float by the user's choice.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class ExportReport:
     latency_ms: float | None = None
     latency_protocol: str = ""
     isolated: bool = False
+    float_layers: tuple[str, ...] = ()
 
     @property
     def size_kb(self) -> float:
@@ -100,6 +102,8 @@ class ExportReport:
             ("inputs", _typed(self.inputs)),
             ("outputs", _typed(self.outputs)),
         ]
+        if self.float_layers:
+            rows.append(("layers kept in float", ", ".join(self.float_layers)))
         if self.float_tensors is not None:
             rows.append(("float tensors inside", _listed(self.float_tensors)))
         if not self.differences:

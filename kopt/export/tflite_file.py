@@ -34,6 +34,7 @@ def tflite(
     verify: Any = True,
     *,
     isolate: bool | None = None,
+    float_layers: Any = (),
 ) -> ExportReport:
     """Write a model as a TFLite file, run the file and compare it with the model.
 
@@ -66,6 +67,13 @@ def tflite(
             the converter is an error and not the end of the program; it costs about
             5 s. None decides by the operations that the model is made of: loops and
             operations that are not known to convert are isolated.
+        float_layers: Layers that stay float in a file of "int8", where 8 bits lose too
+            much: names or paths (regular expressions), layers, layer classes such as
+            `keras.layers.LayerNormalization`. What the converter makes one operation
+            with them, a ReLU behind a convolution, stays float too; a tensor between a
+            float layer and another is still rounded. The suggestion of
+            `kopt.quantization.sensitivity` can be passed on as it is. Not together
+            with "uint8" or `sparse`.
 
     Returns:
         An `ExportReport`: size, float tensors left inside, difference and agreement,
@@ -98,6 +106,7 @@ def tflite(
         sparse=sparse,
         batch_size=batch_size,
         verify=verify,
+        float_layers=float_layers,
     )
     content, isolated = _converted(plan, isolate)
     with _atomic.whole_file(target) as draft:
@@ -131,6 +140,7 @@ def _examined(plan: Plan, draft: Path) -> ExportReport:
         inputs={tensor.name: tensor.dtype for tensor in file.inputs},
         outputs={tensor.name: tensor.dtype for tensor in file.outputs},
         float_tensors=file.contents.float_tensors,
+        float_layers=plan.float_layers,
     )
     if not plan.verify:
         return report

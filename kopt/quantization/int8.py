@@ -26,7 +26,11 @@ class Int8:
         learned_ranges: Whether ranges are trained with the weights, by the gradient
             of the loss, from the calibrated ones on, in the place of the average.
             They are then among the `trainable_variables`: compile anew.
-        float_layers: Names of layers that are to stay float.
+        float_layers: Names of layers that are to stay float. In the model they do;
+            TFLite's converter still takes an operation into integers that stands
+            between two ranges, as a layer between two quantized ones does. Without
+            training, `kopt.export.tflite(float_model, path, "int8", data,
+            float_layers=...)` keeps layers float in the file as well.
 
     Raises:
         ValueError: If `momentum` is not between 0 and 1.

@@ -51,8 +51,9 @@ class SensitivityReport:
         """Names of layers to keep in float, or in 8 bits where the rest has 4.
 
         The fewest, the most costly first, whose absence brings the sum of what the
-        rest costs down to `most`. For `Int8(float_layers=...)` or
-        `Int4Weights(int8_layers=...)`.
+        rest costs down to `most`. For `Int8(float_layers=...)`,
+        `Int4Weights(int8_layers=...)`, or for the export of the float model,
+        `kopt.export.tflite(model, path, "int8", data, float_layers=...)`.
 
         Args:
             most: Score that may be lost, in the units of the score.
@@ -100,6 +101,11 @@ def sensitivity(
     score: Callable[[Any, np.ndarray], float] | None = None,
 ) -> SensitivityReport:
     """Measure what each quantized layer costs if it alone is quantized.
+
+    To export without training, with the layers in float that 8 bits do not suit:
+    clone the model, quantize the clone with calibration data, measure it here, and
+    pass `report.suggestion(most)` on as `float_layers` to `kopt.export.tflite`,
+    together with the float model and representative data.
 
     Args:
         model: A calibrated model from `quantize_model` with one output. It is left as
