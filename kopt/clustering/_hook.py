@@ -67,7 +67,8 @@ class ClusteredCall:
         weights = [
             weight
             for weight in self.weights
-            if not any(scope.replaces(weight) for scope in open_scopes)
+            if not weight.written
+            and not any(scope.replaces(weight) for scope in open_scopes)
         ]
         # The class may have changed since: a quantized layer's has.
         call = type(self.layer).call

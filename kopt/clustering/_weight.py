@@ -109,6 +109,8 @@ class ClusteredWeight:
         self.dtype = variable.dtype
         self.rows = layout(variable, owner, settings)
         self._attribute = ""
+        # Whether the variable itself holds the centroids for now.
+        self.written = False
 
     def attach(self) -> None:
         """Give the owner variables for the centroids; they are zeros for now."""

@@ -19,13 +19,13 @@ from kopt import _checks
 
 def file_target(path: Any) -> Path:
     """The file that `path` names, links followed, after a check that it can be made."""
-    target = _checks.writable_path("path", path).resolve()
+    target = _followed(path)
     if target.is_dir():
         raise ValueError(
             f"`path` must name a file. Received: path={str(path)!r}, which is a "
             "folder. Add a file name, such as 'model.tflite'."
         )
-    _checks.writable_path("path", target)
+    _check_draft(target)
     return target
 
 
@@ -37,7 +37,7 @@ def folder_target(path: Any, *, marker: str) -> Path:
         marker: A file that an existing folder has to hold before it is replaced, so
             that a slip of the pen does not cost somebody a folder of other things.
     """
-    target = _checks.writable_path("path", path).resolve()
+    target = _followed(path)
     if target.exists() and not target.is_dir():
         raise ValueError(
             f"`path` must name a folder. Received: path={str(path)!r}, which is a file."
@@ -47,8 +47,40 @@ def folder_target(path: Any, *, marker: str) -> Path:
             f"`path` must name a new folder, an empty one, or one that holds an "
             f"earlier export. Received: path={str(path)!r}, which holds other things."
         )
-    _checks.writable_path("path", target)
+    _check_draft(target)
     return target
+
+
+def _followed(path: Any) -> Path:
+    """The path that `path` leads to, where the system can make sense of it."""
+    named = _checks.writable_path("path", path)
+    try:
+        target = named.resolve()
+        target.exists()
+    except (OSError, ValueError) as error:
+        raise _refused(named, error) from error
+    return target
+
+
+def _check_draft(target: Path) -> None:
+    """Find out before all the work whether there can be a file beside the target."""
+    _checks.writable_path("path", target)
+    draft = _beside(target)
+    try:
+        # Rights do not tell: a disk may be full, or made by the system itself.
+        draft.touch()
+        draft.unlink()
+    except OSError as error:
+        raise _refused(target, error) from error
+
+
+def _refused(path: Path, error: OSError | ValueError) -> OSError | ValueError:
+    """The system's refusal, of the same kind, in words that help."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return type(error)(
+        f"`path` must name what can be written. Received: path={str(path)!r}; the "
+        f"system says: {reason}. Choose another folder or a shorter name."
+    )
 
 
 @contextlib.contextmanager
@@ -84,4 +116,5 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.tmp")
+    # Not all of the name: with what is added it may be longer than a name can be.
+    return target.with_name(f".{target.name[:40]}.{uuid.uuid4().hex[:12]}.tmp")

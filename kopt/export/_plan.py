@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kopt import _checks
+from kopt.clustering._writing import centroids_written
 from kopt.export import _float_islands, _samples, _trace
 from kopt.export._conversion import Settings
 from kopt.export._float_islands import Island
@@ -64,6 +65,7 @@ class Plan:
         """The model in the state that the converter has to see."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(_trace.float32_compute(self.model))
+            stack.enter_context(centroids_written(self.model))
             if self.settings.quantization in _INTEGER_MODES:
                 stack.enter_context(_trace.unrolled(self.model))
             if self.settings.trained_ranges:

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from kopt import _checks
 from kopt._registry import register
+from kopt.clustering._writing import centroids_written
 from kopt.export import _atomic, _samples, _trace
 from kopt.export._comparison import differences
 from kopt.export._plan import checked_model
@@ -70,7 +71,8 @@ def saved_model(
         _checks.integer("batch_size", batch_size, low=1)
     samples, source = _samples_to_compare(signature, verify)
     with _atomic.whole_folder(target) as draft:
-        graph = _trace.write_saved_model(signature.with_batch(batch_size), draft)
+        with centroids_written(model):
+            graph = _trace.write_saved_model(signature.with_batch(batch_size), draft)
         report = ExportReport(
             path=target,
             format="saved_model",

@@ -29,9 +29,11 @@ def input_batches(
 
     Raises:
         TypeError: If the data are none of these.
-        ValueError: If there are no samples, or inputs hold NaN or infinity.
+        ValueError: If there are no samples, or inputs hold NaN or infinity or have
+            another shape than the model's.
     """
-    batches = _checked(_batches(data, len(getattr(model, "inputs", ())), batch_size))
+    inputs = [one for one in getattr(model, "inputs", ()) if hasattr(one, "shape")]
+    batches = _checked(_batches(data, len(inputs), batch_size), inputs)
     first = next(batches, None)
     if first is None:
         raise ValueError("The calibration data hold no samples. Pass at least one.")
@@ -81,7 +83,7 @@ def _tensors(batch: Any, samples: slice = slice(None)) -> Any:
     )
 
 
-def _checked(batches: Iterator[Any]) -> Iterator[Any]:
+def _checked(batches: Iterator[Any], inputs: list[Any]) -> Iterator[Any]:
     for number, batch in enumerate(batches):
         for leaf in keras.tree.flatten(batch):
             if leaf.dtype.is_floating and not np.isfinite(leaf.numpy()).all():
@@ -90,4 +92,34 @@ def _checked(batches: Iterator[Any]) -> Iterator[Any]:
                     f"{number}. Remove or replace those samples: a single one would "
                     "spoil every range."
                 )
+        for leaf, expected in _pairs(batch, inputs):
+            if not _fits(tuple(leaf.shape), tuple(expected.shape)):
+                sizes = ["any" if one is None else one for one in expected.shape[1:]]
+                shown = ", ".join(map(str, ["samples", *sizes]))
+                raise ValueError(
+                    f"Calibration data for the input {expected.name!r} must have the "
+                    f"shape ({shown}). Received: {tuple(leaf.shape)} in batch "
+                    f"{number}. Pass samples as the model gets them in `fit`."
+                )
         yield batch
+
+
+def _pairs(batch: Any, inputs: list[Any]) -> list[tuple[Any, Any]]:
+    """What a batch has for each input, where that is clear."""
+    if isinstance(batch, dict) and all(one.name in batch for one in inputs):
+        return [(batch[one.name], one) for one in inputs]
+    leaves = keras.tree.flatten(batch)
+    # By other keys it is for Keras to say which is which.
+    known = len(leaves) == len(inputs) and not isinstance(batch, dict)
+    return list(zip(leaves, inputs, strict=True)) if known else []
+
+
+def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether Keras takes a tensor for an input: it adds and drops a last axis of 1."""
+    if len(found) == len(expected) + 1 and found[-1] == 1:
+        found = found[:-1]
+    elif len(found) == len(expected) - 1 and expected[-1] == 1:
+        found = (*found, 1)
+    return len(found) == len(expected) and all(
+        size in (None, one) for one, size in zip(found[1:], expected[1:], strict=True)
+    )

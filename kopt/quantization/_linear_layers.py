@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kopt import _checks
+from kopt.clustering._writing import clustered_weights
 from kopt.quantization._trace import Call, Trace
 from kopt.quantization.snapping import is_quantized
 
@@ -114,6 +115,12 @@ def require_float(model: keras.Model, verb: str) -> None:
             f"`{verb}` prepares a float model for quantization, but this one is "
             "quantized. Call it before `quantize_model`, or after "
             "`strip_quantization`."
+        )
+    if clustered_weights(model):
+        raise ValueError(
+            f"`{verb}` works on the weights themselves, which are not what a clustered "
+            "model computes with. Call it before `cluster_weights`, or after "
+            "`strip_clustering`."
         )
 
 

@@ -94,8 +94,8 @@ def correct_bias(
         A `BiasCorrectionReport`: the errors of each layer before and after.
 
     Raises:
-        ValueError: If the model is quantized, not built, or has NaN weights, or the
-            data are empty or not finite.
+        ValueError: If the model is quantized, clustered, not built, or has NaN
+            weights, or the data are empty, not finite or of another shape.
 
     References:
         - Nagel et al., 2019, Data-Free Quantization Through Weight Equalization and

@@ -45,8 +45,9 @@ def calibrate(model: keras.Model, data: Any, method: str = "minmax") -> keras.Mo
         The same model.
 
     Raises:
-        ValueError: If the model is not quantized, the data are empty, or they or the
-            values inside the model are not finite. The ranges are then as before.
+        ValueError: If the model is not quantized, the data are empty or of another
+            shape than its inputs, or they or the values inside the model are not
+            finite. The ranges are then as before.
 
     References:
         - Wu et al., 2020, Integer Quantization for Deep Learning Inference:

@@ -121,7 +121,7 @@ def equalize(model: keras.Model) -> EqualizationReport:
         An `EqualizationReport`: the ranges of each pair before and after.
 
     Raises:
-        ValueError: If the model is quantized, not built, or has NaN weights.
+        ValueError: If the model is quantized, clustered, not built, or has NaN weights.
 
     References:
         - Nagel et al., 2019, Data-Free Quantization Through Weight Equalization and

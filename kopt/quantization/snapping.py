@@ -9,6 +9,7 @@ import keras
 
 from kopt import _checks
 from kopt._registry import register
+from kopt.clustering._writing import centroids_written
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._quantized_layer import (
     QuantizedLayer,
@@ -70,14 +71,15 @@ def snapped(model: keras.Model) -> Iterator[keras.Model]:
     True
     """
     layers = [one for one in require_quantized(model) if not one.quantizer.snapped]
-    before = _snap(layers)
-    try:
-        yield model
-    finally:
-        for layer in layers:
-            layer.quantizer.snapped = False
-        for variable, value in before:
-            variable.assign(value)
+    with centroids_written(model):
+        before = _snap(layers)
+        try:
+            yield model
+        finally:
+            for layer in layers:
+                layer.quantizer.snapped = False
+            for variable, value in before:
+                variable.assign(value)
 
 
 def _snap(layers: list[QuantizedLayer]) -> list[tuple[keras.Variable, object]]:

@@ -95,3 +95,32 @@ def test_a_folder_cannot_have_the_name_of_a_file(tmp_path):
     (tmp_path / "model").touch()
     with pytest.raises(ValueError, match="must name a folder"):
         _atomic.folder_target(tmp_path / "model", marker="saved_model.pb")
+
+
+@pytest.mark.parametrize("target", [_atomic.file_target, _atomic.folder_target])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("a" * 300, "too long"), ("a\0b", "null")]
+)
+def test_a_name_that_the_system_refuses_is_named_with_its_reason(
+    tmp_path, target, name, reason
+):
+    more = {"marker": "m"} if target is _atomic.folder_target else {}
+    with pytest.raises((OSError, ValueError), match=f"`path` must name .*{reason}"):
+        target(tmp_path / name, **more)
+    assert names_in(tmp_path) == []
+
+
+def test_a_folder_that_takes_no_files_is_found_out_at_once(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("pathlib.Path.touch", refuse)
+    with pytest.raises(PermissionError, match="says: Operation not permitted"):
+        _atomic.file_target(tmp_path / "model.tflite")
+
+
+def test_a_name_as_long_as_names_can_be_is_taken(tmp_path):
+    target = _atomic.file_target(tmp_path / ("a" * 255))
+    with _atomic.whole_file(target) as draft:
+        draft.write_bytes(b"new")
+    assert names_in(tmp_path) == ["a" * 255]

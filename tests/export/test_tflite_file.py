@@ -319,6 +319,6 @@ def test_a_path_that_cannot_be_written_is_refused_before_any_work(
     def work(*arguments):
         raise AssertionError("the model was traced")
 
-    monkeypatch.setattr(_trace, "write_saved_model", work)
+    monkeypatch.setattr(_trace, "write_for_converter", work)
     with pytest.raises(ValueError, match="in a folder that exists"):
         kopt.export.tflite(tiny, tmp_path / "nowhere" / "model.tflite")

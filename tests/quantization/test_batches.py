@@ -94,3 +94,31 @@ def test_values_that_are_not_finite_name_their_batch(model, x, bad):
 def test_what_is_no_data_is_named(model, data):
     with pytest.raises(TypeError, match="must be an array"):
         input_batches(model, data)
+
+
+@pytest.mark.parametrize("shape", [(70, 3), (70,), (70, 2, 2)])
+def test_samples_of_another_shape_are_refused_with_the_right_one(model, shape):
+    with pytest.raises(ValueError, match=r"shape \(samples, 2\). Received: \("):
+        input_batches(model, np.zeros(shape))
+
+
+def test_a_later_batch_of_another_shape_is_named(model, x):
+    _, batches = input_batches(model, [x, x[:, :1]])
+    with pytest.raises(ValueError, match=r"Received: \(70, 1\) in batch 1"):
+        list(batches)
+
+
+def test_the_input_of_another_shape_is_named(two_inputs, x):
+    with pytest.raises(ValueError, match="for the input 'b' must have the shape"):
+        input_batches(two_inputs, {"a": x, "b": x[:, :1]})
+
+
+def test_an_axis_that_keras_adds_or_drops_may_be_missing_or_there():
+    one = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    for shape in [(5,), (5, 1), (5, 1, 1)]:
+        input_batches(one, np.zeros(shape))
+
+
+def test_a_size_that_the_model_leaves_open_may_be_any():
+    steps = keras.Sequential([keras.Input((None, 2)), keras.layers.LSTM(1)])
+    input_batches(steps, [np.zeros((3, 4, 2)), np.zeros((3, 9, 2))])

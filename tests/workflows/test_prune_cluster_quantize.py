@@ -3,10 +3,18 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kopt.clustering import cluster_weights, strip_clustering
+from kopt.export import Interpreter, saved_model, tflite
 from kopt.pruning import ConstantSparsity, prune_low_magnitude, strip_pruning
-from kopt.quantization import quantize_model, strip_quantization
+from kopt.quantization import (
+    correct_bias,
+    equalize,
+    quantize_model,
+    snapped,
+    strip_quantization,
+)
 from tests.clustering.nets import data, distinct, mlp, subclassed, train, values
 
 
@@ -86,3 +94,71 @@ def test_all_that_was_put_on_comes_off_in_any_order():
         assert len(model.weights) == 4
         for layer, kernel in zip(model.layers, kernels, strict=True):
             np.testing.assert_array_equal(layer.kernel, kernel)
+
+
+def drifted(model):
+    """As training leaves it: the weights are no longer where their centroids are."""
+    for weight in model.kopt_clustering.weights:
+        noise = np.random.default_rng(3).normal(size=weight.variable.shape)
+        weight.variable.assign_add(0.2 * noise * (weight.variable.numpy() != 0))
+    return model
+
+
+def stored_kernels(path):
+    """The kernels of a file, as they are stored, a row an output channel."""
+    shapes = [(16, 6), (3, 16)]
+    found = {one.shape: one.data for one in Interpreter(path).tensors if one.name}
+    return [found[shape] for shape in shapes]
+
+
+@pytest.mark.parametrize(
+    ("verbs", "quantization"),
+    [
+        ((prune, cluster), "int8"),
+        ((prune, cluster, quantize), None),
+        ((quantize, prune, cluster), None),
+    ],
+)
+def test_a_file_of_integers_has_clusters_and_zeros_without_any_strip(
+    verbs, quantization, tmp_path
+):
+    model = mlp()
+    for verb in verbs:
+        verb(model)
+    used, before = values(drifted(model)), model.get_weights()
+    path = tmp_path / "model.tflite"
+    report = tflite(model, path, quantization, data()[0])
+    # Nothing but plain kernels: the converter has no look-up to die of.
+    assert report.verified and not report.isolated
+    for rows, kernel in zip(stored_kernels(path), used, strict=True):
+        assert rows.dtype == "int8"
+        assert max(np.unique(row).size for row in rows) <= 5
+        assert np.mean(kernel == 0) >= 0.5
+        assert (rows[kernel.T == 0] == 0).all()
+    for mine, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_a_saved_model_of_a_clustered_model_is_a_plain_one(tmp_path):
+    model = drifted(cluster(mlp()))
+    saved_model(model, tmp_path / "model")
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    graph = loaded.signatures["serving_default"].graph.as_graph_def()
+    assert "SearchSorted" not in str(graph)
+    np.testing.assert_allclose(loaded.serve(data()[0]), model(data()[0]), atol=1e-6)
+
+
+def test_clustered_weights_lie_on_their_grids_as_the_model_has_them():
+    model, (x, _) = drifted(quantize(cluster(mlp()))), data()
+    outside, used = model(x), values(model)
+    with snapped(model):
+        np.testing.assert_allclose(model(x), outside, atol=1e-6)
+        for layer, kernel in zip(model.layers, used, strict=True):
+            step = np.abs(kernel).max(axis=0) / 127
+            assert (np.abs(layer.kernel - kernel) <= 0.501 * step).all()
+
+
+@pytest.mark.parametrize("verb", [equalize, lambda m: correct_bias(m, data()[0])])
+def test_what_works_on_weights_asks_for_the_strip(verb):
+    with pytest.raises(ValueError, match="after `strip_clustering`"):
+        verb(cluster(mlp()))
