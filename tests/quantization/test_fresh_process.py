@@ -21,7 +21,7 @@ from kopt.quantization import (
     quantize_model,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 
 def functional(build, shape):
