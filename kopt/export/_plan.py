@@ -68,6 +68,7 @@ class Plan:
             stack.enter_context(centroids_written(self.model))
             if self.settings.quantization in _INTEGER_MODES:
                 stack.enter_context(_trace.unrolled(self.model))
+                stack.enter_context(_trace.reversed_by_slices())
             if self.settings.trained_ranges:
                 stack.enter_context(snapped(self.model))
             stack.enter_context(_float_islands.marked(self.islands))

@@ -135,6 +135,30 @@ def unrolled(model: keras.Model) -> Iterator[None]:
             layer.unroll = False
 
 
+@contextlib.contextmanager
+def reversed_by_slices() -> Iterator[None]:
+    """Within the block, `tf.reverse` takes a slice backwards, which is the same.
+
+    The converter gives what comes out of a REVERSE_V2 a scale of its own, but the
+    runtime copies the integers: the second half of a `Bidirectional` would be wrong.
+    """
+    reverse = tf.reverse
+
+    def sliced(tensor: Any, axis: Any, name: str | None = None) -> Any:
+        axes, rank = tf.get_static_value(axis), tf.convert_to_tensor(tensor).shape.rank
+        if axes is None or rank is None:
+            return reverse(tensor, axis, name)
+        backwards = {int(one) % rank for one in axes}
+        steps = [-1 if one in backwards else None for one in range(rank)]
+        return tensor[tuple(slice(None, None, step) for step in steps)]
+
+    tf.reverse = sliced
+    try:
+        yield
+    finally:
+        tf.reverse = reverse
+
+
 def half_variables(model: keras.Model) -> list[str]:
     """Paths of the weights that are stored in 16 bits."""
     return [v.path for v in model.variables if v.dtype in _HALF]

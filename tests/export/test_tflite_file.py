@@ -125,6 +125,22 @@ def test_a_recurrent_model_becomes_integers_step_by_step(random, path):
     assert not model.layers[0].unroll
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_both_directions_of_a_recurrent_layer_have_the_right_scale(
+    trained, random, path
+):
+    keras.utils.set_random_seed(0)
+    inner = keras.layers.LSTM(3, return_sequences=True)
+    both = keras.layers.Bidirectional(inner)
+    model = keras.Sequential([keras.Input((3, 2)), both, keras.layers.Dense(2)])
+    samples = random.normal(size=(40, 3, 2)).astype("float32")
+    if trained:
+        kopt.quantization.quantize_model(model, calibration_data=samples)
+    report = kopt.export.tflite(model, path, "int8", samples)
+    assert report.float_tensors == ()
+    assert report.max_lsb < (1.1 if trained else 8)
+
+
 def test_a_mixed_precision_model_becomes_a_float32_file(images, path):
     keras.config.set_dtype_policy("mixed_float16")
     model = keras.Sequential(

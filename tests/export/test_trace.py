@@ -98,3 +98,15 @@ def test_layers_inside_layers_are_found():
     kinds = [type(layer).__name__ for layer in _trace.all_layers(model)]
     assert kinds.count("LSTM") == 2 and kinds.count("LSTMCell") == 2
     assert kinds[0] == "Sequential"
+
+
+@pytest.mark.parametrize("axis", [[0], [-1], [0, 2], []])
+def test_a_slice_backwards_is_a_reversal(random, axis):
+    x, reverse = random.normal(size=(2, 3, 4)), tf.reverse
+    with _trace.reversed_by_slices():
+        traced = tf.function(lambda x: tf.reverse(x, axis))
+        graph = traced.get_concrete_function(tf.TensorSpec(x.shape, x.dtype)).graph
+        found = traced(x)
+    assert tf.reverse is reverse
+    np.testing.assert_array_equal(found, np.flip(x, axis))
+    assert not any(one.type == "ReverseV2" for one in graph.get_operations())
