@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kopt import _checks
-from kopt.clustering._writing import centroids_written
+from kopt._centroids import centroids_written
 from kopt.export import _float_islands, _samples, _trace
 from kopt.export._conversion import Settings
 from kopt.export._float_islands import Island

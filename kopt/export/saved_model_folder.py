@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from kopt import _checks
+from kopt._centroids import centroids_written
 from kopt._registry import register
-from kopt.clustering._writing import centroids_written
 from kopt.export import _atomic, _samples, _trace
 from kopt.export._comparison import differences
 from kopt.export._plan import checked_model

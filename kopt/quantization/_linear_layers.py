@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from kopt import _checks
-from kopt.clustering._writing import clustered_weights
+from kopt._centroids import clustered_weights
 from kopt.quantization._trace import Call, Trace
 from kopt.quantization.snapping import is_quantized
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import keras
 
 from kopt import _checks
+from kopt._centroids import centroids_written
 from kopt._registry import register
-from kopt.clustering._writing import centroids_written
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._quantized_layer import (
     QuantizedLayer,
