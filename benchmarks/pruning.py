@@ -156,7 +156,10 @@ def coverage(quick: bool, rounds: int) -> None:
         begun = time.perf_counter()
         ours = pruned_by_kopt(family)
         other = pruned_by_theirs(tfmot, older, family)
-        rows.add_row(family, ours, other, f"{time.perf_counter() - begun:.0f}")
+        row = (family, ours, other, f"{time.perf_counter() - begun:.0f}")
+        # What is known so far stays known if the rest is interrupted.
+        CONSOLE.print(*row)
+        rows.add_row(*row)
     CONSOLE.print(rows)
 
 
