@@ -31,6 +31,10 @@ class ExportReport:
         latency_protocol: How that was timed.
         isolated: Whether the conversion ran in a process of its own.
         float_layers: Paths of the layers that stay float by the user's choice.
+        dense_size_bytes: Size of the same file with dense weights, of a sparse one
+            that was run; else None.
+        speedups: Time of that dense file as a multiple of this one's, measured in each
+            runtime that is installed and runs both, by its name.
     """
 
     path: Path
@@ -47,6 +51,8 @@ class ExportReport:
     latency_protocol: str = ""
     isolated: bool = False
     float_layers: tuple[str, ...] = ()
+    dense_size_bytes: int | None = None
+    speedups: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def size_kb(self) -> float:
@@ -87,6 +93,11 @@ class ExportReport:
             min, (found.agreement for found in self.differences.values())
         )
 
+    def _beside_dense(self) -> str:
+        smaller = (self.dense_size_bytes or 0) / self.size_bytes
+        gains = [f"{gain:.2f}x in {name}" for name, gain in self.speedups.items()]
+        return f"{smaller:.2f}x smaller; speed {', '.join(gains) or 'not measured'}"
+
     @staticmethod
     def _worst(
         choose: Callable[[list[float]], float], values: Iterable[float | None]
@@ -117,6 +128,8 @@ class ExportReport:
             rows.append(
                 ("latency", f"{self.latency_ms:.3f} ms ({self.latency_protocol})")
             )
+        if self.dense_size_bytes is not None:
+            rows.append(("beside a dense file", self._beside_dense()))
         if self.isolated:
             rows.append(("converted", "in a process of its own"))
         width = max(len(label) for label, _ in rows)

@@ -113,6 +113,18 @@ def test_zeros_make_a_sparse_file_small_and_change_nothing(random, path):
     report = kopt.export.tflite(model, path, sparse=True)
     assert report.size_bytes < dense / 2
     assert report.max_difference < 1e-5
+    # The gain in speed is what was measured, in each runtime, and nothing else.
+    assert report.dense_size_bytes == dense
+    assert set(report.speedups) == {"LiteRT", "tf.lite"}
+    assert all(gain > 0 for gain in report.speedups.values())
+    assert f"speed {report.speedups['LiteRT']:.2f}x in LiteRT" in str(report)
+
+
+def test_a_dense_file_and_one_that_is_not_run_promise_no_speed(path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    for arguments in ({}, {"sparse": True, "verify": False}):
+        report = kopt.export.tflite(model, path, **arguments)
+        assert report.dense_size_bytes is None and not report.speedups
 
 
 def test_a_recurrent_model_becomes_integers_step_by_step(random, path):
