@@ -24,8 +24,7 @@ OPTIMIZERS = {
     "EMA of kopt": lambda: kopt.Adam(0.05, use_ema=True, ema_momentum=0.9),
     "EMA of Keras": lambda: keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.9),
 }
-each = pytest.mark.parametrize("kind", OPTIMIZERS)
-each_sampled = pytest.mark.parametrize(
+each = pytest.mark.parametrize(
     "kind", sampled(OPTIMIZERS, ["ScheduleFree", "EMA of kopt", "loss scaling"])
 )
 each_wrapper = pytest.mark.parametrize(
@@ -185,7 +184,7 @@ def test_evaluate_and_predict_alone_leave_the_model_as_it_was(kind):
 
 
 @pytest.mark.slow
-@each_sampled
+@each
 @pytest.mark.parametrize(
     "arguments", [{"jit_compile": True}, {"steps_per_execution": 3}]
 )
@@ -212,7 +211,7 @@ def test_statistics_are_those_of_the_evaluation_point(kind):
 
 
 @pytest.mark.slow
-@each_sampled
+@each
 def test_statistics_and_seeds_of_training_are_put_back(kind):
     runs = []
     for callbacks in ([], [EvalWeights(statistics=X)]):

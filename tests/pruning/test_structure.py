@@ -314,8 +314,8 @@ def test_stripping_leaves_the_zeros():
 @pytest.mark.parametrize(
     ("structure", "scope"),
     [
-        ("filters", "local"),
-        pytest.param("heads", "global", marks=pytest.mark.slow),
+        pytest.param("filters", "local", marks=pytest.mark.slow),
+        pytest.param("heads", "global", marks=pytest.mark.thorough),
     ],
 )
 def test_training_goes_on_bit_for_bit_after_loading(structure, scope, tmp_path):
