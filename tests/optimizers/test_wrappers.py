@@ -207,7 +207,7 @@ def test_a_preset_goes_into_compile_by_its_registered_name(name):
     assert isinstance(model.optimizer, getattr(kopt, name))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_mechanic_finds_the_scale_of_a_problem():
     # The same valley, a thousand times as wide: so are the steps it takes.
     for width in (1.0, 1000.0):
