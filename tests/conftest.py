@@ -1,3 +1,4 @@
+import gc
 import os
 
 # Before TensorFlow loads: only errors on the screen.
@@ -16,6 +17,27 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
+
+
+def pytest_collection_finish():
+    # What is loaded by now lives to the end. Walking TensorFlow's and the tests' modules
+    # in every collection took a seventh of the suite's time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.fixture(autouse=True)
+def rewriting_of_graphs(request):
+    """Without TensorFlow's rewriting of graphs (Grappler), but in slow tests.
+
+    It pays where a graph runs often. Most tests run theirs a few times, and rewriting
+    them took a fifth of the suite's time; the slow tests, examples and benchmarks show
+    that results stand with it.
+    """
+    tf.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": not request.node.get_closest_marker("slow")}
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -70,6 +70,13 @@ _DEFAULTS = {
             obstacle=_recurrent_cells.layer_obstacle,
         ),
     ),
+    layers.Bidirectional: Rule(
+        "whole",
+        compute=_recurrent_cells.both,
+        inner=_recurrent_cells.both_ranges,
+        inputs=(),
+        obstacle=_recurrent_cells.both_obstacle,
+    ),
     layers.SimpleRNNCell: Rule(
         "whole",
         weights=_RECURRENT,

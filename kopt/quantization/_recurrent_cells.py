@@ -49,6 +49,43 @@ def loop(layer: Any, *args: Any, **kwargs: Any) -> Any:
     return layer.float_class.call(layer, *args, **kwargs)
 
 
+def both_obstacle(layer: Any, inputs: int) -> str:
+    """Why a `Bidirectional` stays float: one of its layers does."""
+    for one in (layer.forward_layer, layer.backward_layer):
+        if not isinstance(one, keras.layers.RNN):
+            return f"its {float_class_of(one).__name__} has no rule"
+        if reason := layer_obstacle(one, inputs):
+            return reason
+    return ""
+
+
+def both_ranges(layer: Any, inputs: int) -> _Ranges:
+    """The ranges of a `Bidirectional` beyond those of its cells."""
+    if layer.merge_mode is None:
+        return {}
+    halved: _Ranges = {"sum": None} if layer.merge_mode == "ave" else {}
+    return halved | {"merged": None}
+
+
+def both(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """The two directions of a `Bidirectional`, put together on a grid of their own."""
+    mode, rounded = layer.merge_mode, layer.quantizer.rounded
+    if mode == "ave":
+        # Its sum is an operation of its own, which needs a range.
+        layer.merge_mode = "sum"
+    try:
+        results = layer.float_class.call(layer, *args, **kwargs)
+    finally:
+        layer.merge_mode = mode
+    if mode is None:
+        return results
+    merged, *states = results if layer.return_state else [results]
+    if mode == "ave":
+        merged = 0.5 * rounded("sum", merged)
+    merged = rounded("merged", merged)
+    return (merged, *states) if layer.return_state else merged
+
+
 def simple_ranges(cell: Any, inputs: int) -> _Ranges:
     """The ranges inside of a `SimpleRNNCell`."""
     return {

@@ -1,5 +1,7 @@
 """Layers of all kinds: quantized, trained a step, saved, loaded, exported."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -77,6 +79,31 @@ def test_a_model_trains_and_comes_back_from_its_file(name, random, tmp_path):
     reports = [quantization_report(one).layers for one in (again, model)]
     first, second = ([(x.layer, x.ranges) for x in one] for one in reports)
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    sampled(
+        itertools.product(
+            ["concat", "sum", "ave", "mul", None],
+            [layers.SimpleRNN, layers.LSTM, layers.GRU],
+        ),
+        [("concat", layers.LSTM), ("ave", layers.SimpleRNN), (None, layers.GRU)],
+    ),
+)
+def test_both_directions_end_in_the_grid_of_the_file(mode, kind, random, tmp_path):
+    both = layers.Bidirectional(kind(3, return_sequences=True), merge_mode=mode)
+    model = functional(both, (3, 4))
+    x = sample(model, random)
+    quantize_model(model, calibration_data=x)
+    model.compile("adam", "mse")
+    outputs = model.predict(x, verbose=0)
+    # The two directions get apart from each other and from where they started.
+    model.fit(x, keras.tree.map_structure(lambda y: 3 * y + 1, outputs), verbose=0)
+    report = kopt.export.tflite(model, tmp_path / "m.tflite", verify=x)
+    assert report.float_tensors == ()
+    assert report.max_lsb < 1.1
+    assert both.merge_mode == mode
 
 
 def test_stripping_takes_operations_back(random):
