@@ -47,7 +47,7 @@ def saved_model(
         batch_size: Samples that it takes at once. None (the default) takes any number,
             as servers want it; `kopt.export.tflite` fixes the batch by itself.
         verify: Whether it is loaded and compared with the model: on these samples if
-            it is data, else on random ones.
+            it is data (at most 1000), else on random ones.
 
     Returns:
         An `ExportReport`.

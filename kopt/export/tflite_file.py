@@ -62,8 +62,10 @@ def tflite(
             says how much smaller and faster it is in each runtime.
         batch_size: Samples that the file takes at once. Defaults to 1.
         verify: Whether the file is run and compared with the model: on these samples
-            if it is data, on 100 of the `representative_data`, else on random samples.
-            False writes the file unseen.
+            if it is data (at most 1000, spread over arrays, the first ones of a
+            stream), on 100 of the `representative_data`, else on random samples.
+            False writes the file unseen. `kopt.evaluation.compare` takes whole test
+            sets.
         isolate: Whether the conversion runs in a process of its own, where a crash of
             the converter is an error and not the end of the program; it costs about
             5 s. None decides by the operations that the model is made of: loops and

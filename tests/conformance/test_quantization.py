@@ -74,7 +74,9 @@ def shapes_for(layer):
 def called(layer, x):
     if isinstance(layer, layers.MultiHeadAttention):
         return layer(x, x)
-    if is_recurrent(layer) and not isinstance(layer, (layers.RNN, layers.Wrapper)):
+    if is_recurrent(layer) and not isinstance(
+        layer, (layers.RNN, layers.Bidirectional)
+    ):
         return layers.RNN(layer)(x)  # a cell
     if not isinstance(layer, MERGING):
         return layer(x)
