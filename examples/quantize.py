@@ -133,9 +133,22 @@ def in_color(data: Data) -> Data:
     return Data(data.name, *parts)
 
 
-def fit(model: keras.Model, data: Data, epochs: int, rate: float) -> None:
-    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-    model.fit(*data.train, batch_size=BATCH_SIZE, epochs=epochs, verbose=0)
+def fit(model: keras.Model, data: Data, epochs: int, rate: float, label: str) -> None:
+    def tell(epoch: int, logs: Any) -> None:
+        loss = f"loss {logs['loss']:.3f}"
+        print(f"{label:>37}  epoch {epoch + 1}/{epochs}  {loss}", flush=True)
+
+    model.compile(kopt.Adam(rate), "sparse_categorical_crossentropy")
+    model.fit(
+        *data.train,
+        batch_size=BATCH_SIZE,
+        epochs=epochs,
+        callbacks=[
+            kopt.callbacks.FitSchedule(kopt.schedules.Cosine(rate, steps=1.0)),
+            keras.callbacks.LambdaCallback(on_epoch_end=tell),
+        ],
+        verbose=0,
+    )
 
 
 def rows_of(
@@ -144,24 +157,26 @@ def rows_of(
     """Train the network, then write it each way."""
     keras.utils.set_random_seed(SEED)
     model = network(data)
-    fit(model, data, epochs[0], 3e-3)
+    fit(model, data, epochs[0], 3e-3, name)
     expected = classes_of(model.predict(data.test[0], batch_size=500, verbose=0))
     samples, rows = data.train[0][:SAMPLES], []
     for method, quantization in AFTER_TRAINING.items():
         rows.append(row(name, method, model, quantization, samples, data, expected))
     for method, config in TRAINED_ON.items():
-        own = trained_on(model, config, data, epochs[1])
+        own = trained_on(model, config, data, epochs[1], f"{name}, {method}")
         rows.append(row(name, method, own, None, samples, data, expected))
     return rows
 
 
-def trained_on(model: keras.Model, config: Any, data: Data, epochs: int) -> keras.Model:
+def trained_on(
+    model: keras.Model, config: Any, data: Data, epochs: int, label: str
+) -> keras.Model:
     """A copy of the network that was trained for longer, quantized or not."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     if config is not None:
         kopt.quantization.quantize_model(copy, config, data.train[0][:SAMPLES])
-    fit(copy, data, epochs, 3e-4)
+    fit(copy, data, epochs, 3e-4, label)
     return copy
 
 
@@ -186,7 +201,8 @@ def row(
         )
         found = kopt.evaluation.compare(own, path, data.test, batch_size=500)
         predicted = classes_of(kopt.export.Interpreter(path).predict(data.test[0]))
-    print(f"{name}, {method}: {found.after.accuracy:.2%}", flush=True)
+    title = f"{name}, {method}"
+    print(f"{title:>37}  accuracy {found.after.accuracy:.2%}", flush=True)
     return Row(
         name,
         method,
