@@ -224,8 +224,10 @@ class Updater:
         direction = program(gradient, variable, state, step)
         present = tf.convert_to_tensor(variable)
         factor = self._optimizer.factor(direction, present, step)
-        finish = self._program(plan, _subtract)
-        finish(variable, step.learning_rate * factor, direction)
+        # In place, where an XLA program would write to new memory.
+        tf.raw_ops.ResourceApplyGradientDescent(
+            var=variable.handle, alpha=step.learning_rate * factor, delta=direction
+        )
 
     def _program(self, plan: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
         # A function for each signature: one function for all would be traced anew at
@@ -300,7 +302,3 @@ def _values(variable: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 def _assign(state: dict[str, Any], new: dict[str, Any]) -> None:
     for name, value in new.items():
         state[name].assign(value, read_value=False)
-
-
-def _subtract(variable: Any, scale: Any, direction: Any) -> None:
-    variable.assign_sub(scale * direction, read_value=False)
