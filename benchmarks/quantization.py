@@ -7,13 +7,16 @@ Cases: `coverage` (14 families of keras.applications: one quantized training ste
 the float tensors left inside of the int8 file, without and with representative data),
 `steps` (a quantized training step as a multiple of the float one, for kopt and for
 TF-MOT on the tf_keras twin, in one run), `accuracy` (Fashion-MNIST or scikit-learn's
-digits after 0 to 1000 steps, for both). TF-MOT and tf_keras are dependencies of kopt.
+digits after 0 to 1000 steps, for both), `corrections` (what `equalize` and
+`correct_bias` gain where only the weights are rounded and nothing is trained). TF-MOT
+and tf_keras are dependencies of kopt.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import os
 import tempfile
 import warnings
@@ -209,14 +212,7 @@ def accuracy(seeds: int, most: int, epochs: int, samples: int) -> None:
     checkpoints = [number for number in STEPS if number <= most]
     results: dict[str, list[list[float]]] = collections.defaultdict(list)
     for seed in range(seeds):
-        keras.utils.set_random_seed(seed)
-        model = network(keras, train[0].shape[1:], 8)
-        # To the end, so that what tuning gains is not what the float model still lacks.
-        decay = keras.optimizers.schedules.CosineDecay(
-            3e-3, epochs * -(-len(train[0]) // BATCH)
-        )
-        model.compile(keras.optimizers.Adam(decay), cross_entropy(keras))
-        model.fit(*train, batch_size=BATCH, epochs=epochs, verbose=0)
+        model = trained_float(train, epochs, seed)
         twin = network(older, train[0].shape[1:], 8)
         twin.set_weights(model.get_weights())
         results["float"].append([right(model, test)] * len(checkpoints))
@@ -237,6 +233,67 @@ def accuracy(seeds: int, most: int, epochs: int, samples: int) -> None:
     for title, values in results.items():
         rows.add_row(title, *percents(np.mean(values, axis=0)).split())
     CONSOLE.print(rows)
+
+
+def trained_float(train: tuple, epochs: int, seed: int) -> keras.Model:
+    """To the end, so that what tuning gains is not what the float model still lacks."""
+    keras.utils.set_random_seed(seed)
+    model = network(keras, train[0].shape[1:], 8)
+    decay = keras.optimizers.schedules.CosineDecay(
+        3e-3, epochs * -(-len(train[0]) // BATCH)
+    )
+    model.compile(keras.optimizers.Adam(decay), cross_entropy(keras))
+    model.fit(*train, batch_size=BATCH, epochs=epochs, verbose=0)
+    return model
+
+
+def corrections(seeds: int, epochs: int, samples: int) -> None:
+    """Accuracy with rounded weights, as they are and put right beforehand."""
+    name, *parts = images()
+    train, test = ((x[:samples], y[:samples]) for x, y in parts)
+    results: dict[tuple[str, int], list[list[float]]] = collections.defaultdict(list)
+    for seed in range(seeds):
+        model = trained_float(train, epochs, seed)
+        results["float", 32].append([right(model, test)] * 4)
+        for per_channel in (False, True):
+            for bits in (8, 4):
+                found = []
+                for equal, unbiased in ((0, 0), (1, 0), (0, 1), (1, 1)):
+                    copy = keras.models.clone_model(model)
+                    copy.set_weights(model.get_weights())
+                    if equal:
+                        kopt.quantization.equalize(copy)
+                    if unbiased:
+                        kopt.quantization.correct_bias(
+                            copy, train[0][:300], bits, per_channel=per_channel
+                        )
+                    round_weights(copy, bits, per_channel)
+                    found.append(right(copy, test))
+                scale = "a scale for each " + ("channel" if per_channel else "layer")
+                results[scale, bits].append(found)
+    rows = table(
+        f"accuracy on {name} with rounded weights, mean of {seeds} seeds",
+        *("weights", "bits", "as they are", "equalize", "correct_bias", "both"),
+    )
+    for (title, bits), values in results.items():
+        rows.add_row(title, str(bits), *percents(np.mean(values, axis=0)).split())
+    CONSOLE.print(rows)
+
+
+def round_weights(model: keras.Model, bits: int, per_channel: bool) -> None:
+    """Round each kernel together with the batch normalization behind it."""
+    for layer, behind in itertools.zip_longest(model.layers, model.layers[1:]):
+        if not hasattr(layer, "kernel"):
+            continue
+        kernel = layer.kernel.numpy()
+        scale = np.ones(kernel.shape[-1], "float32")
+        if isinstance(behind, keras.layers.BatchNormalization):
+            deviation = np.sqrt(behind.moving_variance.numpy() + behind.epsilon)
+            scale = behind.gamma.numpy() / deviation
+        folded = kernel * scale
+        axes = tuple(range(kernel.ndim - 1)) if per_channel else None
+        step = np.abs(folded).max(axes, keepdims=True) / (2 ** (bits - 1) - 1)
+        layer.kernel.assign(np.round(folded / step) * step / scale)
 
 
 def percents(shares: Iterable[float]) -> str:
@@ -298,6 +355,9 @@ def main() -> None:
         "steps": lambda: steps(*((3, 16, 8) if quick else (arguments.rounds, 32, 32))),
         "accuracy": lambda: accuracy(
             *((1, 10, 1, 2_000) if quick else (3, 1000, 8, 20_000))
+        ),
+        "corrections": lambda: corrections(
+            *((1, 1, 2_000) if quick else (3, 8, 20_000))
         ),
     }
     if arguments.only:
