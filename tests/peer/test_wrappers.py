@@ -155,8 +155,7 @@ def test_optax_takes_the_same_mechanic_steps(decay):
 
 
 def test_optax_takes_the_same_lookahead_steps():
-    import jax
-
+    jax = pytest.importorskip("jax")
     optax = pytest.importorskip("optax")
     weights, gradients = steps.stream()
     with jax.enable_x64(True):
