@@ -45,7 +45,8 @@ class VerificationError(RuntimeError):
             f"The file does not compute what the model computes, on {report.samples} "
             f"{report.source}: {wrong}. Nothing was written. Where values are rounded "
             "to integers, give `representative_data` that covers what the model will "
-            "meet, or use another `quantization`; verify=False writes the file all the "
-            "same."
+            "meet, quantize the model first with `kopt.quantization.quantize_model` "
+            "and such data as `calibration_data`, or use another `quantization`; "
+            "verify=False writes the file all the same."
         )
         self.report = report
