@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 
 
-def sampled(values: Iterable[Any], usual: Iterable[Hashable]) -> list[Any]:
-    """The values for `parametrize`; those that are not `usual` are `thorough`.
+def sampled(
+    values: Iterable[Any],
+    usual: Iterable[Hashable],
+    others: pytest.MarkDecorator = pytest.mark.thorough,
+) -> list[Any]:
+    """The values for `parametrize`; those that are not `usual` have a mark.
 
     Tuples are values of several arguments.
     """
@@ -15,7 +19,7 @@ def sampled(values: Iterable[Any], usual: Iterable[Hashable]) -> list[Any]:
     return [
         pytest.param(
             *(value if isinstance(value, tuple) else (value,)),
-            marks=[] if value in chosen else pytest.mark.thorough,
+            marks=[] if value in chosen else others,
         )
         for value in values
     ]

@@ -127,16 +127,13 @@ def leaf_layers(model: keras.Model) -> list[Any]:
 
 def _hidden_parts(layer: keras.Layer) -> list[keras.Layer]:
     """The parts of a leaf that are no leaves."""
-    if isinstance(layer, keras.layers.Bidirectional):
-        has_leaves = True
-    else:
-        has_leaves = (
-            isinstance(layer, keras.layers.RNN) and rule_for(layer.cell) is not None
-        )
+    # The cell in the loop and the two directions are leaves too: they see to their own
+    # ranges.
+    has_leaves = isinstance(layer, keras.layers.Bidirectional) or (
+        isinstance(layer, keras.layers.RNN) and rule_for(layer.cell) is not None
+    )
     if not has_leaves:
         return sublayers(layer)
-    # The cell in the loop, the two directions are leaves too: they see to their own
-    # ranges.
     quantizer = getattr(layer, "quantizer", None)
     return [] if quantizer is None else [quantizer, *sublayers(quantizer)]
 

@@ -49,7 +49,8 @@ def first_of_each_kind():
 
 # For what the engine does, which is the same code for all optimizers of a kind.
 each_kind = pytest.mark.parametrize(
-    "name", sampled(OPTIMIZERS, ["Adam", *first_of_each_kind()])
+    "name",
+    sampled(OPTIMIZERS, ["Adam", *first_of_each_kind()], others=pytest.mark.slow),
 )
 
 

@@ -21,7 +21,7 @@ from kopt.quantization import (
     quantize_model,
 )
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.slow
 
 
 def functional(build, shape):

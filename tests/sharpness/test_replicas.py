@@ -18,7 +18,7 @@ from tests.sharpness.nets import (
     mlp,
 )
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.slow
 
 
 def table():

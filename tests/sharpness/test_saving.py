@@ -23,7 +23,7 @@ from tests.sharpness.nets import (
     same_weights,
 )
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.slow
 
 
 @keras.saving.register_keras_serializable("tests.sharpness")

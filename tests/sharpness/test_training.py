@@ -20,7 +20,7 @@ from tests.sharpness.nets import (
     trained,
 )
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.slow
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
@@ -166,9 +166,7 @@ def lookup(layer):
     return keras.Model(words, layers.Dense(OUTPUTS)(layers.Flatten()(layer(words))))
 
 
-@pytest.mark.parametrize(
-    "jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("jit_compile", [False, True])
 @each_variant
 def test_rows_of_a_table_train_as_a_dense_matrix(variant, jit_compile):
     words = np.random.default_rng(0).integers(2, 20, (40, 4))
