@@ -71,14 +71,19 @@ def advance(
     current = ops.cast(weights, gradient.dtype)
     if COMPENSATION in present:
         current = current + present.pop(COMPENSATION)
-    descent, new_state = descend(optimizer, gradient, current, present, step)
-    return _stored(optimizer, current - descent, weights, new_state, state, step)
+    rate, direction, new_state = descend(optimizer, gradient, current, present, step)
+    new = current - rate * direction
+    return _stored(optimizer, new, weights, new_state, state, step)
 
 
 def descend(
     optimizer: Optimizer, gradient: Any, weights: Any, state: dict[str, Any], step: Step
-) -> tuple[Any, dict[str, Any]]:
-    """What is to be taken off a variable, and its next state; all in one dtype."""
+) -> tuple[Any, Any, dict[str, Any]]:
+    """How far a variable goes down a direction, that direction, and its next state.
+
+    The product of the first two, of a scalar and a tensor like the weights, is what
+    is to be taken off the weights.
+    """
     decay, mode = step.weight_decay, optimizer.weight_decay_mode
     if decay is not None and mode == "l2":
         gradient, decay = gradient + decay * weights, None
@@ -89,23 +94,26 @@ def descend(
     if optimizer.measures and step.measured is None:
         measured = optimizer.measure(gradient, weights, state, step)
         step = step._replace(measured=measured)
-    descent, new_state = optimizer.update(gradient, weights, state, step)
+    direction, new_state = optimizer.update(gradient, weights, state, step)
+    rate = step.learning_rate
+    if optimizer.scales_itself:
+        rate = tf.ones_like(rate) if step.moves is None else step.moves
     if optimizer.rescales:
-        descent = optimizer.factor(descent, weights, step) * descent
+        factor = optimizer.factor(direction, weights, step)
+        if decay is None:
+            rate = rate * factor
+        else:
+            direction = factor * direction
     if optimizer.cautious:
-        descent = _transforms.cautious(descent, gradient)
-    if not optimizer.scales_itself:
-        descent = step.learning_rate * descent
-    elif step.moves is not None:
-        descent = step.moves * descent
+        direction = _transforms.cautious(direction, gradient)
     if decay is not None:
         # Not `(1 - share) * weights`: one less a small share would be rounded, the
         # same way at every update.
-        share = decay * step.learning_rate
+        share = decay * step.learning_rate if optimizer.scales_itself else decay
         if mode == "cautious":
-            share = share * ops.cast(descent * weights >= 0, weights.dtype)
-        descent = descent + share * weights
-    return descent, new_state
+            share = share * ops.cast(direction * weights >= 0, weights.dtype)
+        direction = direction + share * weights
+    return rate, direction, new_state
 
 
 def _stored(
@@ -224,10 +232,7 @@ class Updater:
         direction = program(gradient, variable, state, step)
         present = tf.convert_to_tensor(variable)
         factor = self._optimizer.factor(direction, present, step)
-        # In place, where an XLA program would write to new memory.
-        tf.raw_ops.ResourceApplyGradientDescent(
-            var=variable.handle, alpha=step.learning_rate * factor, delta=direction
-        )
+        _go_down(variable, step.learning_rate * factor, direction)
 
     def _program(self, plan: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
         # A function for each signature: one function for all would be traced anew at
@@ -251,9 +256,8 @@ class Updater:
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> None:
         present = _values(variable, state)
-        descent, new = descend(self._optimizer, gradient, *present, step)
-        # Not `assign`: a formula without the weights in it need not read them.
-        variable.assign_sub(descent, read_value=False)
+        rate, direction, new = descend(self._optimizer, gradient, *present, step)
+        _go_down(variable, rate, direction)
         _assign(state, new)
 
     def _write_rounded(
@@ -284,8 +288,10 @@ class Updater:
         weights = variable.sparse_read(rows)
         present = {name: slot.sparse_read(rows) for name, slot in state.items()}
         if plan.exact:
-            descent, new = descend(self._optimizer, values, weights, present, step)
-            variable.scatter_sub(tf.IndexedSlices(descent, rows))
+            rate, direction, new = descend(
+                self._optimizer, values, weights, present, step
+            )
+            variable.scatter_sub(tf.IndexedSlices(rate * direction, rows))
         else:
             weights, new = advance(self._optimizer, values, weights, present, step)
             variable.scatter_update(tf.IndexedSlices(weights, rows))
@@ -297,6 +303,14 @@ def _values(variable: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     # Not `read_value`, which adds an operation to each read.
     values = {name: tf.convert_to_tensor(slot) for name, slot in state.items()}
     return tf.convert_to_tensor(variable), values
+
+
+def _go_down(variable: Any, rate: Any, direction: Any) -> None:
+    # One operation in place of two, and one that does not read the weights first, as
+    # a formula without them need not.
+    tf.raw_ops.ResourceApplyGradientDescent(
+        var=variable.handle, alpha=rate, delta=direction
+    )
 
 
 def _assign(state: dict[str, Any], new: dict[str, Any]) -> None:

@@ -53,8 +53,6 @@ class RMSprop(Optimizer):
     [0.9 1.1]
     """
 
-    scales_itself = True
-
     def __init__(
         self,
         learning_rate: Any = 0.001,
@@ -71,6 +69,8 @@ class RMSprop(Optimizer):
         self.epsilon = _checks.number("epsilon", epsilon, low=0)
         self.centered = bool(centered)
         self.movable = ("momentum",) if momentum else ()
+        # The momentum is one of steps, not of directions.
+        self.scales_itself = bool(momentum)
 
     def slots(self, variable: Any) -> dict[str, float]:
         slots = {"velocity": 0.0}
@@ -90,8 +90,9 @@ class RMSprop(Optimizer):
             a = state["average_gradient"]
             a = new["average_gradient"] = a + (1 - self.rho) * (gradient - a)
             v = v - ops.square(a)
-        moved = step.learning_rate * gradient * ops.rsqrt(v + self.epsilon)
-        if self.momentum:
-            moved = step.shared["momentum"] * state["momentum"] + moved
-            new["momentum"] = moved
+        direction = gradient * ops.rsqrt(v + self.epsilon)
+        if not self.momentum:
+            return direction, new
+        moved = step.learning_rate * direction
+        moved = new["momentum"] = step.shared["momentum"] * state["momentum"] + moved
         return moved, new
