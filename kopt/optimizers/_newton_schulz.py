@@ -9,10 +9,14 @@ from typing import Any
 import tensorflow as tf
 from keras import ops
 
+from kopt.optimizers import _hardware
 from kopt.optimizers._transforms import sum_of_squares
 
 #: From this many rows on, half of a symmetric product is cheaper than the whole.
 HALVE_FROM = 512
+#: From this many rows and columns on, `"auto"` may be bfloat16: below, products cost
+#: little in any dtype.
+ROUND_FROM = 512
 
 _STRIPS = 3
 
@@ -34,8 +38,11 @@ def orthogonalized(
         coefficients: a, b and c.
         steps: How many steps.
         epsilon: Added to the norm that the matrix is divided by first.
-        dtype: Dtype of the products, `None` for the matrix's own.
+        dtype: Dtype of the products, `None` for the matrix's own; `"auto"` is bfloat16
+            for a large float32 matrix where the hardware multiplies that.
     """
+    if dtype == "auto":
+        dtype = _automatic_dtype(matrix)
     a, b, c = coefficients
     # The products are of the size of the shorter side.
     tall = matrix.shape[0] > matrix.shape[1]
@@ -51,6 +58,11 @@ def orthogonalized(
         x = a * x + ops.matmul(polynomial, x)
     x = ops.cast(x, matrix.dtype)
     return ops.transpose(x) if tall else x
+
+
+def _automatic_dtype(matrix: Any) -> str | None:
+    large = min(matrix.shape) >= ROUND_FROM and matrix.dtype == tf.float32
+    return "bfloat16" if large and _hardware.multiplies_bfloat16() else None
 
 
 def symmetric_product(left: Any, right: Any) -> Any:

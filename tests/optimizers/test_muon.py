@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import kopt
-from kopt.optimizers import _newton_schulz
+from kopt.optimizers import _hardware, _newton_schulz
 
 
 @pytest.fixture
@@ -120,6 +120,61 @@ def test_products_in_bfloat16_turn_the_update_a_little():
     assert rough.dtype == "float32"
     difference = tf.norm(rough - exact) / tf.norm(exact)
     assert 1e-4 < difference < 0.1
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("shape", [(512, 600), (511, 600)])
+def test_large_products_are_in_bfloat16_where_hardware_has_it(
+    monkeypatch, native, shape
+):
+    monkeypatch.setattr(_hardware, "multiplies_bfloat16", lambda: native)
+    matrix = tf.random.stateless_normal(shape, seed=(0, 1))
+    found = _newton_schulz.orthogonalized(matrix, steps=1, dtype="auto")
+    rough = native and shape == (512, 600)
+    expected = _newton_schulz.orthogonalized(
+        matrix, steps=1, dtype="bfloat16" if rough else None
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_double_precision_is_never_rounded_to_bfloat16(monkeypatch):
+    monkeypatch.setattr(_hardware, "multiplies_bfloat16", lambda: True)
+    matrix = tf.random.stateless_normal((512, 512), seed=(0, 1), dtype="float64")
+    found = _newton_schulz.orthogonalized(matrix, steps=1, dtype="auto")
+    expected = _newton_schulz.orthogonalized(matrix, steps=1)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx512_bf16 sse\n\nflags : fpu", True),
+        ("processor : 0\nflags\t\t: fpu avx512f sse\n", False),
+        ("Features\t: fp asimd bf16\n", True),
+        ("bf16 : no\n", False),
+    ],
+)
+def test_flags_of_a_processor_are_read(tmp_path, text, expected):
+    source = tmp_path / "cpuinfo"
+    source.write_text(text)
+    flags = _hardware._processor_flags(source)
+    assert bool(flags & _hardware._PROCESSOR_FLAGS) == expected
+    assert _hardware._processor_flags(tmp_path / "missing") == set()
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [([(8, 0)], True), ([(9, 0), (7, 5)], False), ([None], False)],
+)
+def test_every_graphics_card_has_to_have_it(monkeypatch, capabilities, expected):
+    known = dict(enumerate(capabilities))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(known))
+    monkeypatch.setattr(
+        tf.config.experimental,
+        "get_device_details",
+        lambda card: {"compute_capability": known[card]} if known[card] else {},
+    )
+    assert _hardware.multiplies_bfloat16.__wrapped__() == expected
 
 
 @pytest.mark.slow
