@@ -1,7 +1,7 @@
 """Quantization-aware training: what it covers, what a step costs, what accuracy it has.
 
     python benchmarks/quantization.py [--quick] [--rounds N] [--only CASE]
-        [--families NAME,NAME]
+        [--families NAME,NAME] [--seeds N]
 
 Cases: `coverage` (14 families of keras.applications: one quantized training step, then
 the float tensors left inside of the int8 file, without and with representative data),
@@ -345,6 +345,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--only", help="one of the cases")
     parser.add_argument("--families", help="names in keras.applications, with commas")
+    parser.add_argument("--seeds", type=int, default=3, help="of trained networks")
     arguments = parser.parse_args()
     quick = arguments.quick
     families = ["MobileNet"] if quick else list(FAMILIES)
@@ -354,10 +355,10 @@ def main() -> None:
         "coverage": lambda: coverage(families),
         "steps": lambda: steps(*((3, 16, 8) if quick else (arguments.rounds, 32, 32))),
         "accuracy": lambda: accuracy(
-            *((1, 10, 1, 2_000) if quick else (3, 1000, 8, 20_000))
+            *((1, 10, 1, 2_000) if quick else (arguments.seeds, 1000, 8, 20_000))
         ),
         "corrections": lambda: corrections(
-            *((1, 1, 2_000) if quick else (3, 8, 20_000))
+            *((1, 1, 2_000) if quick else (arguments.seeds, 8, 20_000))
         ),
     }
     if arguments.only:
