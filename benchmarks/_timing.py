@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import random
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -32,10 +33,10 @@ def interleaved(
             function()
         calls[name] = max(1, round(sample / seconds_a_call(function, 1)))
     times: dict[str, list[float]] = {name: [] for name in functions}
-    order = list(functions)
+    order, generator = list(functions), random.Random(0)
     for _ in range(rounds):
         # Threads of one library spin on for a moment: everybody comes after everybody.
-        order = [*order[1:], order[0]]
+        generator.shuffle(order)
         for name in order:
             times[name].append(seconds_a_call(functions[name], calls[name]))
     return {name: median(values) for name, values in times.items()}

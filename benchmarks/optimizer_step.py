@@ -1,12 +1,16 @@
 """Time of an optimizer's step: kopt beside Keras, torch and optax, in one run.
 
     python benchmarks/optimizer_step.py [--quick] [--rounds N] [--only CASE]
-        [--methods NAME,NAME]
+        [--methods NAME,NAME] [--sample SECONDS]
 
 Cases: `large` (10 matrices of 1024 x 1024), `small` (200 small variables), `embedding`
 (a table of 200,000 x 64 and 512 rows, with repeats), `mlp` and `mobilenet` (whole
 training steps and the time of the first). Updates run in graph mode, as in `fit` on a
 processor. The peers are optional: `pip install "keras-kopt[bench]"`.
+
+Everybody's arrays together do not fit into the cache, so whose turn it is finds its own
+gone, as after a backward pass. `--sample 0.3` lets each run that long in a row, as in a
+loop of updates and nothing else.
 """
 
 from __future__ import annotations
@@ -148,7 +152,11 @@ def optax_update(method: str, weights: list, gradients: list) -> Update | None:
 
 
 def dense(
-    title: str, shapes: list[tuple[int, ...]], rounds: int, methods: list[str]
+    title: str,
+    shapes: list[tuple[int, ...]],
+    rounds: int,
+    methods: list[str],
+    sample: float,
 ) -> None:
     """Every method on one set of variables, against all peers."""
     rows = table(title, "method", "kopt", "Keras", "torch", "optax", "times Keras")
@@ -170,7 +178,8 @@ def dense(
         }
         # TensorFlow finds out in its first hundreds of runs which operations are cheap.
         warm_up = 300 if rounds > 3 and len(shapes) > 10 else 3
-        times = interleaved({k: v for k, v in updates.items() if v}, rounds, warm_up)
+        present = {key: update for key, update in updates.items() if update}
+        times = interleaved(present, rounds, warm_up, sample)
         found = {
             name: median(ms for (owner, _), ms in times.items() if owner == name)
             for name in {owner for owner, _ in times}
@@ -320,6 +329,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--only", help="one of the cases")
     parser.add_argument("--methods", help="names of optimizers, with commas")
+    parser.add_argument("--sample", type=float, default=0.01, help="seconds of a turn")
     arguments = parser.parse_args()
     quick = arguments.quick
     methods = methods_of(arguments.methods)
@@ -332,12 +342,14 @@ def main() -> None:
             [(128, 128)] if quick else LARGE,
             rounds,
             methods,
+            arguments.sample,
         ),
         "small": lambda: dense(
             "small case, ms an update",
             SMALL[:4] if quick else SMALL,
             rounds,
             methods[:4] if quick else methods,
+            arguments.sample,
         ),
         "embedding": lambda: embedding(rounds, 2_000 if quick else 200_000),
         "mlp": lambda: whole_steps(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,16 +11,16 @@ import keras
 from kopt import _checks
 from kopt.optimizers import _saving
 from kopt.optimizers._engine import Engine, constrain
+from kopt.optimizers._formula import Formula
 from kopt.optimizers._keras import KerasDoor
 from kopt.optimizers._options import CommonOptions as CommonOptions
 from kopt.optimizers._options import Options as Options
 from kopt.optimizers._options import checked, checked_group
-from kopt.optimizers._plan import Plan, Slot, make_plans
-from kopt.optimizers._update import FUSE_FROM, Step
+from kopt.optimizers._plan import Plan, make_plans
 from kopt.optimizers.param_group import ParamGroup
 
 
-class Optimizer(KerasDoor):
+class Optimizer(Formula, KerasDoor):
     """What all kopt optimizers share: a method adds its formula and its state.
 
     A subclass gives `slots`, the state of a variable, and `update`, a pure function
@@ -80,26 +80,6 @@ class Optimizer(KerasDoor):
         ValueError: For a number outside its range or an unknown option.
     """
 
-    #: Whether `sparse="lazy"` may run the formula on some rows of a variable alone.
-    elementwise = True
-    #: Whether `update` has already multiplied its direction by the learning rate.
-    scales_itself = False
-    #: Whether `update` applies `step.weight_decay` itself, inside its formula.
-    decays_itself = False
-    #: Whether `measure` is asked before `update`.
-    measures = False
-    #: Whether `factor` is a part of the formula.
-    rescales = False
-    #: Whether large variables go through XLA; not worth it for a matrix factorization.
-    fuses = True
-    #: Whether `update` needs `step.seed`.
-    draws = False
-    #: Arguments of the method that become variables in `hyperparameters`; the formula
-    #: finds them in `step.shared`.
-    movable: tuple[str, ...] = ()
-    #: From which number of weights on `kernel` serves a variable.
-    kernel_from = FUSE_FROM
-
     def __init__(
         self,
         learning_rate: Any,
@@ -146,78 +126,6 @@ class Optimizer(KerasDoor):
         #: Scalars that the whole method keeps from update to update.
         self.shared_state: dict[str, keras.Variable] = {}
         self._engine: Engine | None = None
-
-    # What a method defines.
-
-    def slots(self, variable: keras.Variable) -> Mapping[str, float | Slot]:
-        """The state of a variable: the name of each slot and its first value.
-
-        A `Slot` has a shape of its own; a number stands for the variable's shape.
-        """
-        return {}
-
-    def shared_slots(self) -> dict[str, float]:
-        """Scalars that the method keeps for all variables, with their first values."""
-        return {}
-
-    def traits(self, variable: keras.Variable) -> Hashable:
-        """What the formula must know of a variable beside shape and state.
-
-        It is asked once, when the optimizer is built, and comes back in `step.traits`.
-        """
-        return None
-
-    def decay_name(self, variable: keras.Variable) -> str:
-        """The hyperparameter that is a variable's weight decay."""
-        return "weight_decay"
-
-    def once_per_step(
-        self,
-        step: Step,
-        gradients: Sequence[Any],
-        variables: Sequence[Any],
-        states: Sequence[dict[str, Any]],
-    ) -> dict[str, Any]:
-        """Scalars that all variables share in one update; they become `step.shared`.
-
-        Pure, like `update`. What is returned under a name of `shared_slots` is kept
-        for the next update.
-
-        Args:
-            step: Number and learning rate of this update, float64 scalars, and under
-                `shared` the present values of `shared_slots`.
-            gradients: The clipped gradients of this update, summed over replicas.
-            variables: Their variables.
-            states: The variables' states by slot, as they were stored.
-        """
-        return {}
-
-    def measure(
-        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
-    ) -> dict[str, Any]:
-        """What a formula needs and XLA is slow at; it becomes `step.measured`.
-
-        That is sums over a whole variable and products of matrices. Pure, with the
-        arguments of `update`.
-        """
-        raise NotImplementedError
-
-    def update(
-        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
-    ) -> tuple[Any, dict[str, Any]]:
-        """The formula: a direction, to be taken off the weights, and the next state.
-
-        Pure: tensors in, tensors out, nothing assigned.
-        """
-        raise NotImplementedError
-
-    def factor(self, direction: Any, variable: Any, step: Step) -> Any:
-        """A number for the whole variable that its direction is multiplied by."""
-        raise NotImplementedError
-
-    def kernel(self) -> Callable[..., None] | None:
-        """A TensorFlow kernel `(gradient, variable, state, step)` for the formula."""
-        return None
 
     # What Keras calls.
 

@@ -10,9 +10,10 @@ import tensorflow as tf
 from keras import ops
 
 from kopt.optimizers import _transforms
+from kopt.optimizers._descent import Step
 from kopt.optimizers._plan import Plan
 from kopt.optimizers._sparse import is_sparse, map_values, nonzero_rows, sum_duplicates
-from kopt.optimizers._update import Step, Updater
+from kopt.optimizers._update import Updater
 
 if TYPE_CHECKING:
     from kopt.optimizers._base import Optimizer

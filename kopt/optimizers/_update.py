@@ -1,24 +1,21 @@
-"""From a gradient to a variable's next value: one formula, run in four ways.
+"""How a variable is written, by its size.
 
-`advance` is the mathematics: pure tensors in and out. Around it, `Updater` chooses by
-size how a variable is written. A small one goes operation by operation. A large one
-goes through TensorFlow's single-pass kernel, where the method names one, or else
-through one small XLA program a shape, so that memory is read and written once; sums
-over the whole variable stay outside of that program. A row-sparse gradient in lazy
-mode updates its rows alone.
+A small one goes operation by operation. A large one goes through TensorFlow's
+single-pass kernel, where the method names one, or else through one small XLA program a
+shape, in blocks where the formula allows it; sums over the whole variable stay outside
+of that program. A row-sparse gradient in lazy mode updates its rows alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import keras
 import tensorflow as tf
-from keras import ops
 
-from kopt.optimizers import _rounding, _transforms
-from kopt.optimizers._plan import COMPENSATION, Plan
+from kopt.optimizers import _blocks
+from kopt.optimizers._descent import Step, advance, descend
+from kopt.optimizers._plan import Plan
 from kopt.optimizers._sparse import is_sparse
 
 if TYPE_CHECKING:
@@ -27,122 +24,6 @@ if TYPE_CHECKING:
 # From this many weights on, one pass over memory is worth an XLA program (about 0.1 s
 # of compilation for each distinct shape); `benchmarks/optimizer_step.py` shows both.
 FUSE_FROM = 2**16
-
-
-class Step(NamedTuple):
-    """The scalars of one update, in the dtype of the arithmetic.
-
-    Args:
-        number: Which update this is, from 1.
-        learning_rate: The learning rate, with the group's factor in it.
-        shared: What the method's `once_per_step` returned.
-        weight_decay: The decay of this variable for each unit of learning rate, or
-            `None`. The formula sees it only if the method decays itself.
-        traits: What the method's `traits` said of the variable.
-        measured: What the method's `measure` returned, if it measures.
-        moves: 1, or 0 for a variable whose group is frozen; `None` without a group.
-        seed: The number of the update and the position of the variable, two integers,
-            or `None` where nothing is random.
-    """
-
-    number: Any
-    learning_rate: Any
-    shared: dict[str, Any]
-    weight_decay: Any = None
-    traits: Any = None
-    measured: Any = None
-    moves: Any = None
-    seed: Any = None
-
-
-def advance(
-    optimizer: Optimizer, gradient: Any, weights: Any, state: dict[str, Any], step: Step
-) -> tuple[Any, dict[str, Any]]:
-    """One variable's next weights and state, in the dtypes that they are stored in.
-
-    Args:
-        optimizer: Its formula and its flags.
-        gradient: The clipped gradient, float32 or float64, the dtype of the arithmetic.
-        weights: The weights as stored, of the same shape.
-        state: The state as stored, by name.
-        step: The scalars of this update.
-    """
-    present = {name: ops.cast(value, gradient.dtype) for name, value in state.items()}
-    current = ops.cast(weights, gradient.dtype)
-    if COMPENSATION in present:
-        current = current + present.pop(COMPENSATION)
-    rate, direction, new_state = descend(optimizer, gradient, current, present, step)
-    new = current - rate * direction
-    return _stored(optimizer, new, weights, new_state, state, step)
-
-
-def descend(
-    optimizer: Optimizer, gradient: Any, weights: Any, state: dict[str, Any], step: Step
-) -> tuple[Any, Any, dict[str, Any]]:
-    """How far a variable goes down a direction, that direction, and its next state.
-
-    The product of the first two, of a scalar and a tensor like the weights, is what
-    is to be taken off the weights.
-    """
-    decay, mode = step.weight_decay, optimizer.weight_decay_mode
-    if decay is not None and mode == "l2":
-        gradient, decay = gradient + decay * weights, None
-    if optimizer.decays_itself and mode != "cautious":
-        step, decay = step._replace(weight_decay=decay), None
-    else:
-        step = step._replace(weight_decay=None)
-    if optimizer.measures and step.measured is None:
-        measured = optimizer.measure(gradient, weights, state, step)
-        step = step._replace(measured=measured)
-    direction, new_state = optimizer.update(gradient, weights, state, step)
-    rate = step.learning_rate
-    if optimizer.scales_itself:
-        rate = tf.ones_like(rate) if step.moves is None else step.moves
-    if optimizer.rescales:
-        factor = optimizer.factor(direction, weights, step)
-        if decay is None:
-            rate = rate * factor
-        else:
-            direction = factor * direction
-    if optimizer.cautious:
-        direction = _transforms.cautious(direction, gradient)
-    if decay is not None:
-        # Not `(1 - share) * weights`: one less a small share would be rounded, the
-        # same way at every update.
-        share = decay * step.learning_rate if optimizer.scales_itself else decay
-        if mode == "cautious":
-            share = share * ops.cast(direction * weights >= 0, weights.dtype)
-        direction = direction + share * weights
-    return rate, direction, new_state
-
-
-def _stored(
-    optimizer: Optimizer,
-    new: Any,
-    weights: Any,
-    new_state: dict[str, Any],
-    state: dict[str, Any],
-    step: Step,
-) -> tuple[Any, dict[str, Any]]:
-    """Bring results back to the dtypes that the variables have."""
-    written = {}
-    for place, (name, value) in enumerate(new_state.items(), start=1):
-        written[name] = _narrowed(value, state[name].dtype, step.seed, place)
-    if COMPENSATION in state:
-        rounded, written[COMPENSATION] = _rounding.compensated(new, weights.dtype)
-        return rounded, written
-    if optimizer.bf16_rounding == "stochastic":
-        return _narrowed(new, weights.dtype, step.seed, 0), written
-    return ops.cast(new, weights.dtype), written
-
-
-def _narrowed(values: Any, dtype: Any, seed: Any, place: int) -> Any:
-    """Bring values to a dtype; to bfloat16 at random, so that small changes count."""
-    if keras.backend.standardize_dtype(dtype) == "bfloat16":
-        # A variable and its slots draw different numbers.
-        own_seed = ops.add(seed, [place << 24, 0])
-        return _rounding.stochastic(ops.cast(values, "float32"), own_seed)
-    return ops.cast(values, dtype)
 
 
 class Updater:
@@ -164,6 +45,8 @@ class Updater:
             self._write_rows(plan, *given)
         elif kernel := self._kernel(plan):
             kernel(*given)
+        elif self._goes_in_blocks(plan):
+            self._program(plan, self._write_blocks)(*given)
         elif not self._may_compile or plan.size < FUSE_FROM:
             write(*given)
         elif self._is_rescaled_alone(plan):
@@ -175,6 +58,18 @@ class Updater:
         else:
             write(*given)
 
+    def _goes_in_blocks(self, plan: Plan) -> bool:
+        method = self._optimizer
+        return (
+            method.blockwise
+            and self._may_compile
+            and plan.exact
+            and not method.cautious
+            and _blocks.count(plan.size) > 1
+            # A graphics card would run one block after the other.
+            and "CPU" in plan.variable.value.device
+        )
+
     def _kernel(self, plan: Plan) -> Callable[..., None] | None:
         """The method's own kernel, where nothing but the bare formula is asked for."""
         method = self._optimizer
@@ -185,7 +80,8 @@ class Updater:
             and (plan.group is None or not method.scales_itself)
             and plan.size >= method.kernel_from
         )
-        return method.kernel() if plain else None
+        blocks_are_better = method.kernel_passes > 1 and self._goes_in_blocks(plan)
+        return method.kernel() if plain and not blocks_are_better else None
 
     def _is_rescaled_alone(self, plan: Plan) -> bool:
         """Whether a factor on the whole direction is all that comes after it."""
@@ -265,6 +161,14 @@ class Updater:
     ) -> None:
         present = _values(variable, state)
         weights, new = advance(self._optimizer, gradient, *present, step)
+        variable.assign(weights, read_value=False)
+        _assign(state, new)
+
+    def _write_blocks(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> None:
+        present = _values(variable, state)
+        weights, new = _blocks.descended(self._optimizer, gradient, *present, step)
         variable.assign(weights, read_value=False)
         _assign(state, new)
 

@@ -10,6 +10,7 @@ from keras import ops
 from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer, Options
+from kopt.optimizers._descent import Step
 from kopt.optimizers._factored import (
     Axes,
     excess,
@@ -21,7 +22,6 @@ from kopt.optimizers._factored import (
     track,
 )
 from kopt.optimizers._plan import Slot
-from kopt.optimizers._update import Step
 
 
 @register("optimizers")

@@ -13,7 +13,7 @@ from keras import ops
 from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer, Options
-from kopt.optimizers._update import Step
+from kopt.optimizers._descent import Step
 
 
 @register("optimizers")
@@ -74,6 +74,7 @@ class Adam(Optimizer):
         self.beta_2 = _checks.number("beta_2", beta_2, low=0, high=1, high_open=True)
         self.epsilon = _checks.number("epsilon", epsilon, low=0)
         self.amsgrad = bool(amsgrad)
+        self.blockwise = not self.amsgrad
 
     def slots(self, variable: Any) -> dict[str, float]:
         slots = {"momentum": 0.0, "velocity": 0.0}
@@ -90,16 +91,23 @@ class Adam(Optimizer):
         correction_2 = one_minus_power(self.beta_2, step.number)
         return {"correction": ops.sqrt(correction_2) / correction_1}
 
-    def update(
+    def next_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> dict[str, Any]:
         m, v = state["momentum"], state["velocity"]
         m = m + (1 - self.beta_1) * (gradient - m)
         v = v + (1 - self.beta_2) * (ops.square(gradient) - v)
         new = {"momentum": m, "velocity": v}
         if self.amsgrad:
-            v = new["velocity_max"] = ops.maximum(state["velocity_max"], v)
-        return step.shared["correction"] * m / (ops.sqrt(v) + self.epsilon), new
+            new["velocity_max"] = ops.maximum(state["velocity_max"], v)
+        return new
+
+    def direction(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> Any:
+        v = state["velocity_max" if self.amsgrad else "velocity"]
+        m = step.shared["correction"] * state["momentum"]
+        return m / (ops.sqrt(v) + self.epsilon)
 
     def kernel(self) -> Callable[..., None] | None:
         return None if self.amsgrad else self._apply_adam

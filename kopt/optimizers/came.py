@@ -9,6 +9,7 @@ from keras import ops
 from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer, Options
+from kopt.optimizers._descent import Step
 from kopt.optimizers._factored import (
     Axes,
     clip_root_mean_square,
@@ -18,7 +19,6 @@ from kopt.optimizers._factored import (
     track,
 )
 from kopt.optimizers._plan import Slot
-from kopt.optimizers._update import Step
 
 
 @register("optimizers")

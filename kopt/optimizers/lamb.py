@@ -11,7 +11,7 @@ from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers import _trust
 from kopt.optimizers._base import Optimizer, Options
-from kopt.optimizers._update import Step
+from kopt.optimizers._descent import Step
 from kopt.optimizers.adam import one_minus_power
 
 

@@ -9,7 +9,7 @@ from keras import ops
 from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer, Options
-from kopt.optimizers._update import Step
+from kopt.optimizers._descent import Step
 
 
 @register("optimizers")
@@ -66,6 +66,7 @@ class Lion(Optimizer):
             hint="At 0 or 1, Lion would lose its momentum or its gradient.",
         )
         self.beta_2 = _checks.number("beta_2", beta_2, low=0, high=1, high_open=True)
+        self.blockwise = bool(beta_2)
 
     def slots(self, variable: Any) -> dict[str, float]:
         return {"momentum": 0.0}
@@ -73,15 +74,23 @@ class Lion(Optimizer):
     def update(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
+        if self.beta_2:
+            return super().update(gradient, variable, state, step)
+        # The next momentum is the gradient, and says nothing of the last one.
+        mixed = self.beta_1 * state["momentum"] + (1 - self.beta_1) * gradient
+        return ops.sign(mixed), self.next_state(gradient, variable, state, step)
+
+    def next_state(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> dict[str, Any]:
         m = state["momentum"]
-        new = m + (1 - self.beta_2) * (gradient - m)
-        if self.beta_2 == 0:
-            return ops.sign(self.beta_1 * m + (1 - self.beta_1) * gradient), {
-                "momentum": new
-            }
-        # The same direction in terms of the new momentum, m = (new - (1 - beta_2) g) /
-        # beta_2: without a second use of the old one, XLA updates it in place, which
-        # takes half the time. A sign needs no common factor: new counts once.
+        return {"momentum": m + (1 - self.beta_2) * (gradient - m)}
+
+    def direction(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> Any:
+        # In terms of the new momentum, the old one is (new - (1 - beta_2) g) / beta_2.
+        # A sign needs no common factor: new counts once.
         share = self.beta_1 / self.beta_2
         rest = (1 - self.beta_1) / share - (1 - self.beta_2)
-        return ops.sign(new + rest * gradient), {"momentum": new}
+        return ops.sign(state["momentum"] + rest * gradient)

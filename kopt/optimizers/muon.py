@@ -12,8 +12,8 @@ from keras import ops
 from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import CommonOptions, Optimizer
+from kopt.optimizers._descent import Step
 from kopt.optimizers._newton_schulz import orthogonalized
-from kopt.optimizers._update import Step
 from kopt.optimizers.adam import one_minus_power
 from kopt.optimizers.param_group import matching
 

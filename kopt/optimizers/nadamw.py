@@ -10,7 +10,7 @@ from keras import ops
 from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import CommonOptions, Optimizer
-from kopt.optimizers._update import Step
+from kopt.optimizers._descent import Step
 from kopt.optimizers.adam import one_minus_power
 
 
@@ -64,6 +64,8 @@ class NAdamW(Optimizer):
     [0.963]
     """
 
+    blockwise = True
+
     def __init__(
         self,
         learning_rate: Any = 0.001,
@@ -114,12 +116,18 @@ class NAdamW(Optimizer):
             return self.beta_1
         return self.beta_1 * (1 - 0.5 * ops.power(0.96, number * self.momentum_decay))
 
-    def update(
+    def next_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> dict[str, Any]:
+        m, v = state["momentum"], state["velocity"]
+        return {
+            "momentum": m + (1 - self.beta_1) * (gradient - m),
+            "velocity": v + (1 - self.beta_2) * (ops.square(gradient) - v),
+        }
+
+    def direction(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> Any:
         m, v, shared = state["momentum"], state["velocity"], step.shared
-        m = m + (1 - self.beta_1) * (gradient - m)
-        v = v + (1 - self.beta_2) * (ops.square(gradient) - v)
         ahead = shared["momentum_share"] * m + shared["gradient_share"] * gradient
-        direction = ahead / (shared["correction"] * ops.sqrt(v) + self.epsilon)
-        return direction, {"momentum": m, "velocity": v}
+        return ahead / (shared["correction"] * ops.sqrt(v) + self.epsilon)

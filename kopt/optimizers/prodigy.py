@@ -11,8 +11,8 @@ from keras import ops
 from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer, Options
+from kopt.optimizers._descent import Step
 from kopt.optimizers._plan import COMPENSATION, Slot
-from kopt.optimizers._update import Step
 from kopt.optimizers.adam import one_minus_power
 
 

@@ -10,7 +10,7 @@ from keras import ops
 from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer, Options
-from kopt.optimizers._update import Step
+from kopt.optimizers._descent import Step
 from kopt.optimizers.adam import one_minus_power
 
 
@@ -62,6 +62,8 @@ class RAdam(Optimizer):
     [0.5] [0.5] [0.5] [0.5] [0.5] [0.026] [0.033] [0.039]
     """
 
+    blockwise = True
+
     def __init__(
         self,
         learning_rate: Any = 0.001,
@@ -95,14 +97,21 @@ class RAdam(Optimizer):
     ) -> dict[str, Any]:
         return rectification(self.beta_1, self.beta_2, self.threshold, step.number)
 
-    def update(
+    def next_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> dict[str, Any]:
         m, v = state["momentum"], state["velocity"]
-        m = m + (1 - self.beta_1) * (gradient - m)
-        v = v + (1 - self.beta_2) * (ops.square(gradient) - v)
-        size = ops.where(step.shared["adapts"] > 0, ops.sqrt(v) + self.epsilon, 1.0)
-        return step.shared["factor"] * m / size, {"momentum": m, "velocity": v}
+        return {
+            "momentum": m + (1 - self.beta_1) * (gradient - m),
+            "velocity": v + (1 - self.beta_2) * (ops.square(gradient) - v),
+        }
+
+    def direction(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> Any:
+        root = ops.sqrt(state["velocity"])
+        size = ops.where(step.shared["adapts"] > 0, root + self.epsilon, 1.0)
+        return step.shared["factor"] * state["momentum"] / size
 
 
 def rectification(

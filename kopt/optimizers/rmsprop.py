@@ -9,7 +9,7 @@ from keras import ops
 from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer, Options
-from kopt.optimizers._update import Step
+from kopt.optimizers._descent import Step
 
 
 @register("optimizers")
@@ -71,6 +71,7 @@ class RMSprop(Optimizer):
         self.movable = ("momentum",) if momentum else ()
         # The momentum is one of steps, not of directions.
         self.scales_itself = bool(momentum)
+        self.blockwise = not momentum
 
     def slots(self, variable: Any) -> dict[str, float]:
         slots = {"velocity": 0.0}
@@ -80,19 +81,28 @@ class RMSprop(Optimizer):
             slots["average_gradient"] = 0.0
         return slots
 
-    def update(
+    def next_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> dict[str, Any]:
         v = state["velocity"]
-        v = v + (1 - self.rho) * (ops.square(gradient) - v)
-        new = {"velocity": v}
+        new = {"velocity": v + (1 - self.rho) * (ops.square(gradient) - v)}
         if self.centered:
             a = state["average_gradient"]
-            a = new["average_gradient"] = a + (1 - self.rho) * (gradient - a)
-            v = v - ops.square(a)
-        direction = gradient * ops.rsqrt(v + self.epsilon)
-        if not self.momentum:
-            return direction, new
-        moved = step.learning_rate * direction
-        moved = new["momentum"] = step.shared["momentum"] * state["momentum"] + moved
-        return moved, new
+            new["average_gradient"] = a + (1 - self.rho) * (gradient - a)
+        if self.momentum:
+            moved = step.learning_rate * self._normalized(gradient, new)
+            new["momentum"] = step.shared["momentum"] * state["momentum"] + moved
+        return new
+
+    def direction(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> Any:
+        if self.momentum:
+            return state["momentum"]
+        return self._normalized(gradient, state)
+
+    def _normalized(self, gradient: Any, state: dict[str, Any]) -> Any:
+        v = state["velocity"]
+        if self.centered:
+            v = v - ops.square(state["average_gradient"])
+        return gradient * ops.rsqrt(v + self.epsilon)

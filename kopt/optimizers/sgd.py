@@ -10,7 +10,7 @@ import tensorflow as tf
 from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer, Options
-from kopt.optimizers._update import Step
+from kopt.optimizers._descent import Step
 
 
 @register("optimizers")
@@ -56,6 +56,7 @@ class SGD(Optimizer):
 
     scales_itself = True
     kernel_from = 0
+    kernel_passes = 2
 
     def __init__(
         self,
@@ -69,19 +70,28 @@ class SGD(Optimizer):
         self.momentum = _checks.number("momentum", momentum, low=0, high=1)
         self.nesterov = bool(nesterov)
         self.movable = ("momentum",) if momentum else ()
+        self.blockwise = bool(momentum)
 
     def slots(self, variable: Any) -> dict[str, float]:
         return {"momentum": 0.0} if self.momentum else {}
 
-    def update(
+    def next_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
-    ) -> tuple[Any, dict[str, Any]]:
-        descent = step.learning_rate * gradient
-        if "momentum" not in state:
-            return descent, {}
-        momentum = step.shared["momentum"]
-        v = momentum * state["momentum"] - descent
-        return (descent - momentum * v if self.nesterov else -v), {"momentum": v}
+    ) -> dict[str, Any]:
+        if not self.momentum:
+            return {}
+        kept = step.shared["momentum"] * state["momentum"]
+        return {"momentum": kept - step.learning_rate * gradient}
+
+    def direction(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> Any:
+        if not self.momentum:
+            return step.learning_rate * gradient
+        if not self.nesterov:
+            return -state["momentum"]
+        ahead = step.shared["momentum"] * state["momentum"]
+        return step.learning_rate * gradient - ahead
 
     def kernel(self) -> Callable[..., None]:
         return self._apply_momentum if self.momentum else self._apply_descent

@@ -10,7 +10,7 @@ from keras import ops
 from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer, Options
-from kopt.optimizers._update import Step
+from kopt.optimizers._descent import Step
 from kopt.optimizers.adam import one_minus_power
 
 
@@ -59,6 +59,8 @@ class Yogi(Optimizer):
     [-0.08]
     """
 
+    blockwise = True
+
     def __init__(
         self,
         learning_rate: Any = 0.01,
@@ -91,11 +93,17 @@ class Yogi(Optimizer):
         correction_2 = one_minus_power(self.beta_2, step.number)
         return {"correction": ops.sqrt(correction_2) / correction_1}
 
-    def update(
+    def next_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> dict[str, Any]:
         m, v, square = state["momentum"], state["velocity"], ops.square(gradient)
-        m = m + (1 - self.beta_1) * (gradient - m)
-        v = v - (1 - self.beta_2) * ops.sign(v - square) * square
-        direction = step.shared["correction"] * m / (ops.sqrt(v) + self.epsilon)
-        return direction, {"momentum": m, "velocity": v}
+        return {
+            "momentum": m + (1 - self.beta_1) * (gradient - m),
+            "velocity": v - (1 - self.beta_2) * ops.sign(v - square) * square,
+        }
+
+    def direction(
+        self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
+    ) -> Any:
+        m = step.shared["correction"] * state["momentum"]
+        return m / (ops.sqrt(state["velocity"]) + self.epsilon)
