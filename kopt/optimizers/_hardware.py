@@ -1,4 +1,4 @@
-"""What the processor or the graphics card of this machine is good at."""
+"""What the update that is being traced will run on, and what that is good at."""
 
 from __future__ import annotations
 
@@ -12,25 +12,39 @@ _CUDA_CAPABILITY = (8, 0)
 _PROCESSOR_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
-@functools.cache
 def multiplies_bfloat16() -> bool:
-    """Whether products of bfloat16 matrices have instructions of their own here."""
+    """Whether products of bfloat16 matrices have instructions of their own.
+
+    On a processor XLA does not use them.
+    """
     cards = tf.config.list_physical_devices("GPU")
     if cards:
         details = [tf.config.experimental.get_device_details(card) for card in cards]
         found = [detail.get("compute_capability", (0, 0)) for detail in details]
         return min(found) >= _CUDA_CAPABILITY
-    return bool(_PROCESSOR_FLAGS & _processor_flags())
+    return not within_xla() and bool(_PROCESSOR_FLAGS & _processor_flags())
 
 
-def _processor_flags(source: Path = Path("/proc/cpuinfo")) -> set[str]:
+def within_xla() -> bool:
+    """Whether what is being traced belongs to a function with `jit_compile=True`."""
+    # TensorFlow has no public name for this. Without it, only speed is lost.
+    try:
+        from tensorflow.python.ops import control_flow_util
+    except ImportError:
+        return False
+    graph = tf.compat.v1.get_default_graph()
+    return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
+
+
+@functools.cache
+def _processor_flags(source: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """What Linux lists of a processor's instructions; nothing elsewhere."""
     try:
         lines = source.read_text().splitlines()
     except OSError:
-        return set()
+        return frozenset()
     listed = [line.partition(":")[2] for line in lines if _lists_flags(line)]
-    return set(listed[0].split()) if listed else set()
+    return frozenset(listed[0].split() if listed else ())
 
 
 def _lists_flags(line: str) -> bool:

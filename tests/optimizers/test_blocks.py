@@ -83,6 +83,15 @@ def test_what_needs_more_than_its_block_goes_whole(small_blocks, make):
     assert "_write_blocks" not in updated(make())[1]
 
 
+def test_a_step_that_is_compiled_as_a_whole_has_no_blocks(small_blocks):
+    weights = keras.Variable(np.zeros(SHAPE, "float32"), name="weight")
+    optimizer = kopt.Lion()
+    optimizer.build([weights])
+    update = tf.function(lambda g: optimizer.apply([g], [weights]), jit_compile=True)
+    update(tf.ones(SHAPE))
+    assert {key[0] for key in optimizer._engine._updater._programs} == {"_write_exact"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["SGD", "RMSprop", "AdamW", "NAdamW", "Yogi", "Lion"])
 def test_no_block_copies_the_whole_variable(small_blocks, case):

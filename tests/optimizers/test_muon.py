@@ -159,7 +159,7 @@ def test_flags_of_a_processor_are_read(tmp_path, text, expected):
     source.write_text(text)
     flags = _hardware._processor_flags(source)
     assert bool(flags & _hardware._PROCESSOR_FLAGS) == expected
-    assert _hardware._processor_flags(tmp_path / "missing") == set()
+    assert not _hardware._processor_flags(tmp_path / "missing")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,25 @@ def test_every_graphics_card_has_to_have_it(monkeypatch, capabilities, expected)
         "get_device_details",
         lambda card: {"compute_capability": known[card]} if known[card] else {},
     )
-    assert _hardware.multiplies_bfloat16.__wrapped__() == expected
+    assert _hardware.multiplies_bfloat16() == expected
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_a_processor_multiplies_it_outside_of_xla_only(monkeypatch, jit_compile):
+    monkeypatch.setattr(_hardware, "_processor_flags", lambda: {"avx512_bf16"})
+    found = []
+
+    def traced(x):
+        found.append(_hardware.multiplies_bfloat16())
+        return x
+
+    @tf.function(jit_compile=jit_compile)
+    def step(x):
+        return tf.cond(x > 0, lambda: tf.function(traced)(x), lambda: x)
+
+    step(tf.constant(1.0))
+    assert found == [not jit_compile]
+    assert _hardware.multiplies_bfloat16()  # outside of any graph
 
 
 @pytest.mark.slow
