@@ -94,12 +94,10 @@ class Adam(Optimizer):
     def next_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> dict[str, Any]:
-        m, v = state["momentum"], state["velocity"]
-        m = m + (1 - self.beta_1) * (gradient - m)
-        v = v + (1 - self.beta_2) * (ops.square(gradient) - v)
-        new = {"momentum": m, "velocity": v}
+        new = moments(gradient, state, self.beta_1, self.beta_2)
         if self.amsgrad:
-            new["velocity_max"] = ops.maximum(state["velocity_max"], v)
+            largest = ops.maximum(state["velocity_max"], new["velocity"])
+            new["velocity_max"] = largest
         return new
 
     def direction(
@@ -134,6 +132,17 @@ class Adam(Optimizer):
             epsilon=kind(self.epsilon * share_2),
             grad=gradient,
         )
+
+
+def moments(
+    gradient: Any, state: dict[str, Any], beta_1: float, beta_2: float
+) -> dict[str, Any]:
+    """The next running means of a gradient and of its square."""
+    m, v = state["momentum"], state["velocity"]
+    return {
+        "momentum": m + (1 - beta_1) * (gradient - m),
+        "velocity": v + (1 - beta_2) * (ops.square(gradient) - v),
+    }
 
 
 def one_minus_power(base: float, exponent: Any) -> Any:

@@ -12,7 +12,7 @@ from kopt._registry import register
 from kopt.optimizers import _trust
 from kopt.optimizers._base import Optimizer, Options
 from kopt.optimizers._descent import Step
-from kopt.optimizers.adam import one_minus_power
+from kopt.optimizers.adam import moments, one_minus_power
 
 
 @register("optimizers")
@@ -105,14 +105,13 @@ class LAMB(Optimizer):
     def update(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
-        m, v = state["momentum"], state["velocity"]
-        m = m + (1 - self.beta_1) * (gradient - m)
-        v = v + (1 - self.beta_2) * (ops.square(gradient) - v)
+        new = moments(gradient, state, self.beta_1, self.beta_2)
         # Both corrections in one factor; epsilon takes the one that v would have.
-        u = step.shared["correction"] * m / (ops.sqrt(v) + step.shared["epsilon"])
+        size = ops.sqrt(new["velocity"]) + step.shared["epsilon"]
+        u = step.shared["correction"] * new["momentum"] / size
         if step.weight_decay is not None:
             u = u + step.weight_decay * variable
-        return u, {"momentum": m, "velocity": v}
+        return u, new
 
     def factor(self, direction: Any, variable: Any, step: Step) -> Any:
         if not step.traits:

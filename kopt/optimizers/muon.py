@@ -14,7 +14,7 @@ from kopt._registry import register
 from kopt.optimizers._base import CommonOptions, Optimizer
 from kopt.optimizers._descent import Step
 from kopt.optimizers._newton_schulz import orthogonalized
-from kopt.optimizers.adam import one_minus_power
+from kopt.optimizers.adam import moments, one_minus_power
 from kopt.optimizers.param_group import matching
 
 #: Weights of these names multiply activations; others never go to Muon.
@@ -225,11 +225,9 @@ class Muon(Optimizer):
     def _adam(
         self, gradient: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
-        m, v = state["momentum"], state["velocity"]
-        m = m + (1 - self.adam_beta_1) * (gradient - m)
-        v = v + (1 - self.adam_beta_2) * (ops.square(gradient) - v)
-        direction = step.shared["correction"] * m / (ops.sqrt(v) + self.epsilon)
-        return direction, {"momentum": m, "velocity": v}
+        new = moments(gradient, state, self.adam_beta_1, self.adam_beta_2)
+        m = step.shared["correction"] * new["momentum"]
+        return m / (ops.sqrt(new["velocity"]) + self.epsilon), new
 
     def _choose(self, variables: list[keras.Variable]) -> None:
         """Settle which variables are matrices; rules become positions, to be saved."""

@@ -11,7 +11,7 @@ from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import CommonOptions, Optimizer
 from kopt.optimizers._descent import Step
-from kopt.optimizers.adam import one_minus_power
+from kopt.optimizers.adam import moments, one_minus_power
 
 
 @register("optimizers")
@@ -119,11 +119,7 @@ class NAdamW(Optimizer):
     def next_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> dict[str, Any]:
-        m, v = state["momentum"], state["velocity"]
-        return {
-            "momentum": m + (1 - self.beta_1) * (gradient - m),
-            "velocity": v + (1 - self.beta_2) * (ops.square(gradient) - v),
-        }
+        return moments(gradient, state, self.beta_1, self.beta_2)
 
     def direction(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
