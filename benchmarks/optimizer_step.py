@@ -42,7 +42,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 #: Arguments for kopt alone.
 OWN: dict[str, dict[str, Any]] = {
     "Muon": {"exclude_head": False},
-    "Muon float32": {"exclude_head": False, "ns_dtype": "float32"},
+    "Muon auto": {"exclude_head": False, "ns_dtype": "auto"},
 }
 KERAS_NAMES = {"LAMB": "Lamb", "NAdamW": "Nadam"}
 #: What Keras has too, as twins: the mean is over these.
@@ -81,7 +81,7 @@ def methods_of(chosen: str | None) -> list[str]:
     if chosen:
         return [name.strip() for name in chosen.split(",")]
     names = [row.name for row in kopt.optimizers.table()]
-    more = ["SGD momentum", "Muon float32"]
+    more = ["SGD momentum", "Muon auto"]
     return sorted([*names, *more], key=str.casefold)
 
 

@@ -82,8 +82,9 @@ class Muon(Optimizer):
         ns_dtype: Dtype of the iteration's products. The authors run it in
             `"bfloat16"`, which turns the update by some percent and is up to twice as
             fast where the hardware has it. `"auto"` takes bfloat16 there, for float32
-            matrices of at least 512 rows and columns, else the dtype of the
-            arithmetic, as `None` does always. Defaults to `"auto"`.
+            matrices of at least 512 rows and columns; under XLA on a processor it
+            does not, so that the two differ by those percent. Defaults to `None`,
+            the dtype of the arithmetic.
         name: Name of the optimizer. Defaults to `"muon"`.
         **options: The options of every kopt optimizer, see `kopt.optimizers.Optimizer`.
 
@@ -131,7 +132,7 @@ class Muon(Optimizer):
         rms_rate: float | None = 0.2,
         exclude_head: bool = True,
         input_axes: Mapping[Any, Sequence[int]] | None = None,
-        ns_dtype: str | None = "auto",
+        ns_dtype: str | None = None,
         name: str = "muon",
         **options: Unpack[CommonOptions],
     ) -> None:
