@@ -18,18 +18,28 @@ from kopt.optimizers._descent import Step, descend
 if TYPE_CHECKING:
     from kopt.optimizers._base import Optimizer
 
-#: About how many numbers a block has: a share for each core that fits into its cache.
-BLOCK = 2**16 * max(2, os.cpu_count() or 1)
+#: How many numbers of each array fit into the cache of a core.
+SHARE = 2**16
+CORES = max(2, os.cpu_count() or 1)
+#: With more cores than these a formula that XLA leaves on one core goes whole.
+FEW_CORES = 4
 
 
-def count(size: int) -> int:
-    """In how many equal blocks of about `BLOCK` numbers a size can be divided."""
+def count(optimizer: Optimizer, size: int) -> int:
+    """In how many blocks a variable of this size goes, by this method."""
+    if not optimizer.cheap:
+        return divided(size, SHARE * CORES)
+    return divided(size, SHARE) if CORES <= FEW_CORES else 1
+
+
+def divided(size: int, length: int) -> int:
+    """In how many equal blocks of about this length a size can be divided."""
     fitting = [
         number
-        for number in range(size // (2 * BLOCK), size // (BLOCK // 2) + 1)
+        for number in range(size // (2 * length), size // (length // 2) + 1)
         if number and size % number == 0
     ]
-    return min(fitting, key=lambda number: abs(size / number - BLOCK), default=1)
+    return min(fitting, key=lambda number: abs(size / number - length), default=1)
 
 
 def descended(
@@ -45,7 +55,7 @@ def descended(
         step: The scalars of this update.
     """
     shape, size = tuple(weights.shape), math.prod(weights.shape)
-    blocks = count(size)
+    blocks = count(optimizer, size)
     length = (size // blocks,)
     gradient = ops.reshape(gradient, (size,))
 

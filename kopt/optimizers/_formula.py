@@ -33,6 +33,8 @@ class Formula:
     #: Whether they may go block by block: `next_state` and `direction` are the formula,
     #: and no slot's next value is made from another's next one.
     blockwise = False
+    #: Whether it has so little arithmetic that XLA leaves a block on one core.
+    cheap = False
     #: Whether `update` needs `step.seed`.
     draws = False
     #: Arguments of the method that become variables in `hyperparameters`; the formula

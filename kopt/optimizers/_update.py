@@ -65,7 +65,7 @@ class Updater:
             and self._may_compile
             and plan.exact
             and not method.cautious
-            and _blocks.count(plan.size) > 1
+            and _blocks.count(method, plan.size) > 1
             # In one program with the rest of the step they are slower than the whole.
             and not _hardware.within_xla()
             # A graphics card would run one block after the other.

@@ -55,6 +55,7 @@ class SGD(Optimizer):
     """
 
     scales_itself = True
+    cheap = True
     kernel_from = 0
     kernel_passes = 2
 

@@ -49,7 +49,8 @@ def updated(optimizer, dtype="float32"):
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(_update, "FUSE_FROM", 0)
-    monkeypatch.setattr(_blocks, "BLOCK", 300)
+    monkeypatch.setattr(_blocks, "SHARE", 150)
+    monkeypatch.setattr(_blocks, "CORES", 2)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -59,7 +60,7 @@ def test_blocks_give_what_the_whole_variable_gives(
 ):
     found, programs = updated(CASES[case](), dtype)
     assert programs == {"_write_blocks"}
-    monkeypatch.setattr(_blocks, "BLOCK", 10_000)
+    monkeypatch.setattr(_blocks, "SHARE", 10_000)
     expected, programs = updated(CASES[case](), dtype)
     assert "_write_blocks" not in programs
     tolerance = 1e-6 if dtype == "float32" else 1e-13
@@ -116,6 +117,24 @@ def test_no_block_copies_the_whole_variable(small_blocks, case):
     ("size", "expected"),
     [(1024, 4), (1000, 4), (300, 1), (1021, 1), (600, 2), (36_864, 144)],
 )
-def test_blocks_are_equal_and_about_as_large_as_asked(monkeypatch, size, expected):
-    monkeypatch.setattr(_blocks, "BLOCK", 256)
-    assert _blocks.count(size) == expected
+def test_blocks_are_equal_and_about_as_large_as_asked(size, expected):
+    assert _blocks.divided(size, 256) == expected
+
+
+# A size of 16 shares. XLA divides AdamW's blocks among cores, and no block of SGD's.
+@pytest.mark.parametrize(
+    ("optimizer", "cores", "expected"),
+    [
+        (kopt.AdamW(), 2, 8),
+        (kopt.AdamW(), 8, 2),
+        (kopt.AdamW(), 16, 1),
+        (kopt.SGD(momentum=0.9), 2, 16),
+        (kopt.SGD(momentum=0.9), 4, 16),
+        (kopt.SGD(momentum=0.9), 8, 1),
+    ],
+)
+def test_a_block_is_as_large_as_the_caches_of_the_cores_that_share_it(
+    monkeypatch, optimizer, cores, expected
+):
+    monkeypatch.setattr(_blocks, "CORES", cores)
+    assert _blocks.count(optimizer, 16 * _blocks.SHARE) == expected
