@@ -42,13 +42,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 #: Arguments for kopt alone.
 OWN: dict[str, dict[str, Any]] = {
     "Muon": {"exclude_head": False},
-    "Muon auto": {"exclude_head": False, "ns_dtype": "auto"},
+    "Muon float32": {"exclude_head": False, "ns_dtype": None},
+    "Muon bfloat16": {"exclude_head": False, "ns_dtype": "bfloat16"},
 }
 KERAS_NAMES = {"LAMB": "Lamb", "NAdamW": "Nadam"}
 #: What Keras has too, as twins: the mean is over these.
 TWINS = ["SGD momentum", "RMSprop", "Adagrad", "Adam", "AdamW", "Lion", "LAMB"]
 TWINS += ["Adafactor"]
-WHOLE_STEPS = ["SGD", "SGD momentum", "RMSprop", "Adam", "AdamW", "Lion"]
+WHOLE_STEPS = ["SGD", *TWINS]
 LARGE = [(1024, 1024)] * 10
 SMALL = [(32,), (3, 3, 8, 8), (64, 16), (10,)] * 50
 
@@ -61,10 +62,12 @@ def arrays(shapes: list[tuple[int, ...]]) -> tuple[list, list]:
     return weights, [generator.normal(size=s).astype("float32") for s in shapes]
 
 
-def made(library: object, method: str) -> keras.optimizers.Optimizer | None:
+def made(
+    library: object, method: str, **options: Any
+) -> keras.optimizers.Optimizer | None:
     """The optimizer of a method, if the library has it."""
     name = method.split()[0]
-    arguments = ARGUMENTS.get(method, {})
+    arguments = {**ARGUMENTS.get(method, {}), **options}
     if library is kopt:
         arguments = {**arguments, **OWN.get(method, {})}
     else:
@@ -81,7 +84,7 @@ def methods_of(chosen: str | None) -> list[str]:
     if chosen:
         return [name.strip() for name in chosen.split(",")]
     names = [row.name for row in kopt.optimizers.table()]
-    more = ["SGD momentum", "Muon auto"]
+    more = ["SGD momentum", "Muon float32", "Muon bfloat16"]
     return sorted([*names, *more], key=str.casefold)
 
 
@@ -197,8 +200,8 @@ def dense(
     CONSOLE.print(rows)
 
 
-def embedding(rounds: int, height: int = 200_000) -> None:
-    """Adam on 512 rows of a table; about a third of them are repeats.
+def embedding(rounds: int, methods: list[str], height: int = 200_000) -> None:
+    """Every twin on 512 rows of a table; about a third of them are repeats.
 
     Updates of different rows run ten in a call, as with `steps_per_execution=10`: the
     call of a TensorFlow function alone takes longer than an update of some rows.
@@ -208,8 +211,9 @@ def embedding(rounds: int, height: int = 200_000) -> None:
     rows = generator.integers(0, 600, size=(10, 512)) * (height // 600)
     values = generator.normal(size=(10, 512, 64)).astype("float32")
 
-    def update(optimizer: keras.optimizers.Optimizer) -> Update:
+    def update(library: object, method: str, **options: Any) -> Update:
         variable = keras.Variable(start)
+        optimizer = made(library, method, **options)
         optimizer.build([variable])
         parts = [
             tuple(map(tf.constant, part)) for part in zip(values, rows, strict=True)
@@ -223,21 +227,32 @@ def embedding(rounds: int, height: int = 200_000) -> None:
 
         return steps
 
-    updates = {
-        "Keras Adam": update(keras.optimizers.Adam()),
-        'kopt Adam, sparse="exact"': update(kopt.Adam()),
-        'kopt Adam, sparse="lazy"': update(kopt.Adam(sparse="lazy")),
-        "torch SparseAdam": torch_sparse_update(start, rows, values),
-    }
-    timed = interleaved({k: v for k, v in updates.items() if v}, rounds)
-    found = {name: seconds / len(rows) for name, seconds in timed.items()}
     listed = table(
-        f"embedding, {height:,} x 64, 512 rows", "update", "ms", "times Keras"
+        f"embedding, {height:,} x 64, 512 rows", "method", "update", "ms", "times Keras"
     )
-    for name, seconds in found.items():
-        ratio = found["Keras Adam"] / seconds
-        listed.add_row(name, milliseconds(seconds), f"{ratio:.1f}")
+    for method in methods:
+        updates = {
+            "Keras": update(keras.optimizers, method),
+            'kopt, sparse="exact"': update(kopt, method),
+        }
+        if takes_rows_alone(method):
+            updates['kopt, sparse="lazy"'] = update(kopt, method, sparse="lazy")
+        if method == "Adam":
+            updates["torch SparseAdam"] = torch_sparse_update(start, rows, values)
+        present = {name: steps for name, steps in updates.items() if steps}
+        timed = interleaved(present, rounds)
+        for name, seconds in timed.items():
+            ratio = timed["Keras"] / seconds
+            ms = milliseconds(seconds / len(rows))
+            listed.add_row(method, name, ms, f"{ratio:.1f}")
     CONSOLE.print(listed)
+
+
+def takes_rows_alone(method: str) -> bool:
+    return any(
+        row.name == method.split()[0] and row.lazy_rows
+        for row in kopt.optimizers.table()
+    )
 
 
 def torch_sparse_update(start: np.ndarray, rows: np.ndarray, values: np.ndarray):
@@ -351,7 +366,11 @@ def main() -> None:
             methods[:4] if quick else methods,
             arguments.sample,
         ),
-        "embedding": lambda: embedding(rounds, 2_000 if quick else 200_000),
+        "embedding": lambda: embedding(
+            rounds,
+            [name for name in TWINS if name in methods],
+            2_000 if quick else 200_000,
+        ),
         "mlp": lambda: whole_steps(
             "MLP, batch 128", mlp, few, 1 if quick else 3, common
         ),

@@ -5,8 +5,8 @@
 
 A small CNN and MobileNetV2 are trained, then written as float, with int8 weights
 (dynamic range), as int8 after training, and, after an epoch more, as float, as int8
-and with int4 weights. Every figure is of the TFLite file, run on the test images. The
-picture goes to quantize.png.
+and with int4 weights, the last two with the float network as their teacher. Every
+figure is of the TFLite file, run on the test images. The picture goes to quantize.png.
 """
 
 from __future__ import annotations
@@ -175,7 +175,8 @@ def trained_on(
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     if config is not None:
-        kopt.quantization.quantize_model(copy, config, data.train[0][:SAMPLES])
+        samples = data.train[0][:SAMPLES]
+        kopt.quantization.quantize_model(copy, config, samples, teacher=True)
     fit(copy, data, epochs, 3e-4, label)
     return copy
 

@@ -13,16 +13,13 @@ _PROCESSOR_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether products of bfloat16 matrices have instructions of their own.
-
-    On a processor XLA does not use them.
-    """
+    """Whether products of bfloat16 matrices have instructions of their own."""
     cards = tf.config.list_physical_devices("GPU")
     if cards:
         details = [tf.config.experimental.get_device_details(card) for card in cards]
         found = [detail.get("compute_capability", (0, 0)) for detail in details]
         return min(found) >= _CUDA_CAPABILITY
-    return not within_xla() and bool(_PROCESSOR_FLAGS & _processor_flags())
+    return bool(_PROCESSOR_FLAGS & _processor_flags())
 
 
 def within_xla() -> bool:
