@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
+import tensorflow as tf
 from keras import ops
 
 from kopt import _checks
@@ -22,6 +25,7 @@ from kopt.optimizers._factored import (
     track,
 )
 from kopt.optimizers._plan import Slot
+from kopt.optimizers._update import FUSE_FROM
 
 
 @register("optimizers")
@@ -148,13 +152,12 @@ class Adafactor(Optimizer):
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> dict[str, Any]:
         share, axes = step.shared["share"], step.traits
-        squares = ops.square(gradient)
         if axes is None:
             v = state["velocity"]
-            v = v + share * (squares + self.epsilon_1 - v)
-            new, scales = {"velocity": v}, [ops.rsqrt(v)]
-            length = root_mean_square(gradient * scales[0])
+            length = _whole_length(gradient, v, share, self.epsilon_1)
+            new, scales = {}, []
         else:
+            squares = ops.square(gradient)
             row, column = track(
                 state["row"], state["column"], squares, axes, share, self.epsilon_1
             )
@@ -162,14 +165,19 @@ class Adafactor(Optimizer):
             scales = [*inverse_roots(row, column, axes)]
             length = scaled_root_mean_square(squares, row, column, axes)
         rate = self._rate(variable, step) / excess(length, self.clip_threshold)
-        return {"state": new, "scales": [rate * scales[0], *scales[1:]]}
+        return {"state": new, "rate": rate, "scales": scales}
 
     def update(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
-        new = dict(step.measured["state"])
-        u = gradient
-        for scale in step.measured["scales"]:
+        new, scales = dict(step.measured["state"]), step.measured["scales"]
+        if step.traits is None:
+            # Made once more: to write it down for `measure` takes longer.
+            share, v = step.shared["share"], state["velocity"]
+            new["velocity"] = _moved(v, gradient, share, self.epsilon_1)
+            scales = [ops.rsqrt(new["velocity"])]
+        u = gradient * (step.measured["rate"] * scales[0])
+        for scale in scales[1:]:
             u = u * scale
         if self.beta_1:
             u = state["momentum"] + (1 - self.beta_1) * (u - state["momentum"])
@@ -183,3 +191,29 @@ class Adafactor(Optimizer):
         if self.scale_parameter:
             rate = rate * ops.maximum(root_mean_square(variable), self.epsilon_2)
         return rate
+
+
+def _moved(velocity: Any, gradient: Any, share: Any, epsilon: float) -> Any:
+    return velocity + share * (ops.square(gradient) + epsilon - velocity)
+
+
+def _whole_length(gradient: Any, velocity: Any, share: Any, epsilon: float) -> Any:
+    """The root mean square of an update whose second moment is not factored."""
+    size = math.prod(gradient.shape)
+    total = _sum_of_squares
+    if size >= FUSE_FROM:
+        total = _compiled_sum(tuple(gradient.shape), gradient.dtype)
+    return ops.sqrt(total(gradient, velocity, share, epsilon) / size)
+
+
+def _sum_of_squares(gradient: Any, velocity: Any, share: Any, epsilon: float) -> Any:
+    u = gradient * ops.rsqrt(_moved(velocity, gradient, share, epsilon))
+    # XLA divides rows among the cores, and makes a sum of everything on one.
+    rows = ops.sum(ops.square(u), axis=-1) if len(u.shape) else ops.square(u)
+    return ops.sum(rows)
+
+
+@functools.cache
+def _compiled_sum(*_signature: Any) -> Callable[..., Any]:
+    # In one pass over memory that writes nothing down.
+    return tf.function(_sum_of_squares, jit_compile=True, autograph=False)

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 import kopt
 from kopt.optimizers._factored import factored_axes
+from kopt.optimizers._update import FUSE_FROM
+from tests.reference.optimizers import adafactor as reference
 
 
 def numbers_kept(optimizer, shape):
@@ -69,6 +71,29 @@ def test_squares_of_rank_one_are_kept_exactly():
             optimizer.apply([gradient], [variable])
         results.append(variable.numpy())
     np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+@pytest.mark.parametrize("beta_1", [None, 0.9])
+@pytest.mark.parametrize("shape", [(1100, 64), (70_000,)])
+def test_large_variables_that_are_not_factored_take_the_same_steps(shape, beta_1):
+    # The reference is the paper in float64. Their length comes from a program.
+    assert np.prod(shape) >= FUSE_FROM
+    generator = np.random.default_rng(0)
+    weights = generator.normal(size=shape)
+    variable = keras.Variable(weights.astype("float32"))
+    optimizer = kopt.Adafactor(0.1, beta_1=beta_1, clip_threshold=0.7)
+    optimizer.build([variable])
+    update = tf.function(lambda gradient: optimizer.apply([gradient], [variable]))
+    state = {}
+    for number in range(1, 4):
+        # Rows without a gradient, as an embedding has them.
+        gradient = generator.normal(size=shape)
+        gradient[::3] = 0
+        update(tf.constant(gradient, "float32"))
+        weights, state = reference.update(
+            weights, gradient, state, number, 0.1, beta_1=beta_1, clip_threshold=0.7
+        )
+    np.testing.assert_allclose(variable.numpy(), weights, rtol=1e-5, atol=1e-6)
 
 
 def moved(weight, steps=1, **arguments):
