@@ -182,11 +182,7 @@ def dense(
         # TensorFlow finds out in its first hundreds of runs which operations are cheap.
         warm_up = 300 if rounds > 3 and len(shapes) > 10 else 3
         present = {key: update for key, update in updates.items() if update}
-        times = interleaved(present, rounds, warm_up, sample)
-        found = {
-            name: median(ms for (owner, _), ms in times.items() if owner == name)
-            for name in {owner for owner, _ in times}
-        }
+        found = of_libraries(interleaved(present, rounds, warm_up, sample))
         cells = [milliseconds(found.get(name)) for name in makers]
         if "Keras" in found:
             ratios[method] = found["Keras"] / found["kopt"]
@@ -198,6 +194,14 @@ def dense(
         title = f"geometric mean of {len(twins)} twins"
         rows.add_row(title, "", "", "", "", f"{mean:.2f}")
     CONSOLE.print(rows)
+
+
+def of_libraries(times: dict[tuple[str, int], float]) -> dict[str, float]:
+    """The median of those that a library has made."""
+    return {
+        name: median(time for (owner, _), time in times.items() if owner == name)
+        for name in {owner for owner, _ in times}
+    }
 
 
 def embedding(rounds: int, methods: list[str], height: int = 200_000) -> None:
@@ -304,14 +308,15 @@ def whole_steps(
     rows = table(title, "method", "library", "step ms", "first step s")
     for method in methods:
         firsts: dict[str, list[float]] = {name: [] for name in libraries}
-        steps: dict[str, Update] = {}
+        steps: dict[tuple[str, int], Update] = {}
         for repeat in range(repeats):
             # Whoever goes first pays for what both need: take turns.
             order = list(libraries) if repeat % 2 else list(reversed(libraries))
             for name in order:
-                steps[name], seconds = prepared(libraries[name], method, build)
+                steps[name, repeat], seconds = prepared(libraries[name], method, build)
                 firsts[name].append(seconds)
-        found = interleaved(steps, rounds)
+        # All of them: as above, where arrays happen to lie counts.
+        found = of_libraries(interleaved(steps, rounds))
         for name in libraries:
             first = median(firsts[name])
             rows.add_row(method, name, milliseconds(found[name]), f"{first:.2f}")
