@@ -305,7 +305,8 @@ def whole_steps(
 ) -> None:
     """Whole training steps; models are made anew to time the first step."""
     libraries = {"kopt": kopt, "Keras": keras.optimizers}
-    rows = table(title, "method", "library", "step ms", "first step s")
+    columns = "step ms", "times Keras", "first step s"
+    rows = table(title, "method", "library", *columns)
     for method in methods:
         firsts: dict[str, list[float]] = {name: [] for name in libraries}
         steps: dict[tuple[str, int], Update] = {}
@@ -318,8 +319,9 @@ def whole_steps(
         # All of them: as above, where arrays happen to lie counts.
         found = of_libraries(interleaved(steps, rounds))
         for name in libraries:
-            first = median(firsts[name])
-            rows.add_row(method, name, milliseconds(found[name]), f"{first:.2f}")
+            step, first = milliseconds(found[name]), median(firsts[name])
+            ratio = found["Keras"] / found[name]
+            rows.add_row(method, name, step, f"{ratio:.2f}", f"{first:.2f}")
     CONSOLE.print(rows)
 
 
