@@ -199,10 +199,11 @@ def _moved(velocity: Any, gradient: Any, share: Any, epsilon: float) -> Any:
 
 def _whole_length(gradient: Any, velocity: Any, share: Any, epsilon: float) -> Any:
     """The root mean square of an update whose second moment is not factored."""
-    size = math.prod(gradient.shape)
+    # An embedding's gradient does not know its height before it is there.
+    size = math.prod(velocity.shape)
     total = _sum_of_squares
     if size >= FUSE_FROM:
-        total = _compiled_sum(tuple(gradient.shape), gradient.dtype)
+        total = _compiled_sum(tuple(velocity.shape), velocity.dtype)
     return ops.sqrt(total(gradient, velocity, share, epsilon) / size)
 
 

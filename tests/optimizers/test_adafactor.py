@@ -96,6 +96,19 @@ def test_large_variables_that_are_not_factored_take_the_same_steps(shape, beta_1
     np.testing.assert_allclose(variable.numpy(), weights, rtol=1e-5, atol=1e-6)
 
 
+def test_a_large_embedding_trains():
+    # Its gradient has rows alone, and no static height.
+    layers = [keras.layers.Embedding(1100, 64), keras.layers.Flatten()]
+    model = keras.Sequential([keras.Input((1,), dtype="int32"), *layers])
+    model.compile(kopt.Adafactor(0.1), "mse")
+    before = model.get_weights()[0]
+    rows = np.arange(8)[:, None]
+    model.fit(rows, np.ones((8, 64)), epochs=2, verbose=0)
+    change = np.abs(model.get_weights()[0] - before)
+    assert change[:8].min() > 0
+    assert change[8:].max() == 0
+
+
 def moved(weight, steps=1, **arguments):
     """How far the last of some steps moves a weight under a constant gradient."""
     variable = keras.Variable(np.full(3, weight, "float32"))
