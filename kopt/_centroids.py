@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import keras
 
-from kopt._weights import nested_layers
+from kopt._keras.layer_tree import with_nested_layers
 from kopt.clustering._hook import ClusteredCall
 from kopt.clustering._weight import ClusteredWeight
 
@@ -40,7 +40,7 @@ def centroids_written(model: keras.Model) -> Iterator[None]:
 def clustered_weights(model: keras.Model) -> list[ClusteredWeight]:
     """The clustered weights in a model, whichever model they were clustered in."""
     found = {}
-    for layer in [model, *nested_layers(model)]:
+    for layer in with_nested_layers(model):
         call = vars(layer).get("call")
         if isinstance(call, ClusteredCall):
             found.update({id(weight): weight for weight in call.weights})

@@ -16,6 +16,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kopt._keras.two_versions import is_older
+
 
 def number(
     name: str,
@@ -64,7 +66,7 @@ def keras_model(name: str, model: Any, *, built: bool = True) -> keras.Model:
     """A Keras 3 model, built unless `built` is false."""
     if not isinstance(model, keras.Model):
         hint = "Pass a keras.Model."
-        if type(model).__module__.startswith(("tf_keras", "tensorflow.python.keras")):
+        if is_older(model):
             hint = (
                 "This is a model of the older tf_keras. Rebuild it with `import "
                 "keras` (Keras 3) and copy the weights with `set_weights`."

@@ -8,17 +8,12 @@ from typing import Any
 
 import keras
 
+from kopt._keras.layer_tree import nested_layers, with_nested_layers
+
 # How layers name the weights that they multiply their input with, or look it up in.
 _KERNEL_NAME = re.compile(r"(.*_)?(kernel|embeddings)|w|weights?")
 
 Selection = Callable[[keras.Layer], bool] | Iterable[keras.Layer | str | type]
-
-
-def nested_layers(model: keras.Layer) -> list[keras.Layer]:
-    """Every layer of a model at any depth, outer ones before what they hold."""
-    # The public `Model.layers` stops at models and at layers that hold others.
-    layers: list[keras.Layer] = model._flatten_layers(include_self=False)
-    return layers
 
 
 def layers_of_weights(model: keras.Model) -> dict[int, keras.Layer]:
@@ -27,7 +22,7 @@ def layers_of_weights(model: keras.Model) -> dict[int, keras.Layer]:
     It is the innermost one that has the weight, or the recurrent layer of a cell.
     """
     owners: dict[int, keras.Layer] = {}
-    for layer in [model, *nested_layers(model)]:
+    for layer in with_nested_layers(model):
         for variable in layer.trainable_variables:
             if not (_is_cell(layer) and id(variable) in owners):
                 owners[id(variable)] = layer

@@ -18,7 +18,8 @@ from kopt._command_line import markdown_table
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kopt"
-AREAS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+AREAS = [name for name in PACKAGES if not name.startswith("_")]
 HEAVY = (
     "ai_edge_litert",
     "keras_tuner",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from kopt._keras.averages import averages
 from kopt.callbacks import _targets
 from kopt.optimizers import Wrapper
 
@@ -89,7 +90,7 @@ class AveragePoint:
         self._written = bool(self._trained)
 
     def _pairs(self) -> list[tuple[keras.Variable, keras.Variable]]:
-        return _targets.averages(self._optimizer)
+        return averages(self._optimizer)
 
 
 Point = WrapperPoint | AveragePoint

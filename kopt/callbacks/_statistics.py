@@ -9,14 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt.callbacks import _targets
+from kopt._keras.layer_tree import nested_layers
 
 
 def normalizations(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     """The layers whose statistics training moves."""
     return [
         layer
-        for layer in _targets.layers(model)
+        for layer in nested_layers(model)
         if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     ]
 

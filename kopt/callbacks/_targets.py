@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from kopt import _checks
+from kopt._keras.layer_tree import with_nested_layers
 
 Target = str | Callable[[keras.Model], Any]
 
@@ -54,22 +55,6 @@ def batches_seen(optimizer: keras.optimizers.Optimizer) -> int:
     """
     counter = next(v for v in optimizer.variables if v.name == "iteration")
     return int(keras.ops.convert_to_numpy(counter))
-
-
-def averages(
-    optimizer: keras.optimizers.Optimizer,
-) -> list[tuple[keras.Variable, keras.Variable]]:
-    """Pairs of weights and their moving averages, in an optimizer with `use_ema`."""
-    # Keras has no public way to either; a test watches these two names.
-    kept = getattr(optimizer, "_model_variables_moving_average", [])
-    weights = optimizer._trainable_variables
-    return [(v, a) for v, a in zip(weights, kept, strict=False) if a is not None]
-
-
-def layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """All layers of a model, also those inside of others."""
-    # Keras has no public way to these either; a test watches it.
-    return model._flatten_layers()
 
 
 def build(model: keras.Model) -> None:
@@ -132,7 +117,7 @@ def _in_model(model: keras.Model, pattern: str) -> list[keras.Variable]:
 
 
 def _scalars(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
-    for layer in layers(model):
+    for layer in with_nested_layers(model):
         path = layer.path or layer.name
         yield from _attributes(path, layer)
         yield from _attributes(

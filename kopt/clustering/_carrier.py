@@ -8,8 +8,9 @@ from typing import Any
 
 import keras
 
-from kopt._carrier import Carrier, own_arrays, put_on, registered, take_off
-from kopt._weights import layers_of_weights, nested_layers
+from kopt._keras.attached_state import Carrier, own_arrays, put_on, registered, take_off
+from kopt._keras.layer_tree import with_nested_layers
+from kopt._weights import layers_of_weights
 from kopt.clustering._hook import hook, unhook
 from kopt.clustering._weight import ClusteredWeight, Settings
 from kopt.clustering.centroid_initialization import CentroidInitialization
@@ -93,7 +94,7 @@ def carried(model: keras.Layer) -> ClusteringState | None:
 
 def carried_inside(model: keras.Model) -> list[tuple[keras.Model, ClusteringState]]:
     """The clustered models among a model and those inside, with what they carry."""
-    found = [(one, carried(one)) for one in [model, *nested_layers(model)]]
+    found = [(one, carried(one)) for one in with_nested_layers(model)]
     return [(one, state) for one, state in found if state is not None]
 
 
@@ -103,13 +104,6 @@ def drop(model: keras.Model, state: ClusteringState) -> None:
     for weight in state.weights:
         weight.detach()
     take_off(model, ClusteredModel)
-
-
-def forget_compiled_functions(model: keras.Model) -> None:
-    """Have a model, and those inside, trace their steps anew."""
-    for one in [model, *nested_layers(model)]:
-        if isinstance(one, keras.Model):
-            one.train_function = one.test_function = one.predict_function = None
 
 
 # A fresh process has not clustered anything yet when it loads a file.

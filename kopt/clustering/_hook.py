@@ -15,8 +15,8 @@ from typing import Any
 
 import keras
 
-from kopt._weights import nested_layers
-from kopt.clustering import _keras
+from kopt._keras.caught_losses import add_again
+from kopt._keras.layer_tree import with_nested_layers
 from kopt.clustering._weight import ClusteredWeight
 
 
@@ -76,13 +76,13 @@ class ClusteredCall:
             return call(self.layer, *args, **kwargs)
         with ClusteredScope(weights) as scope:
             outputs = call(self.layer, *args, **kwargs)
-        _keras.add_again(self.layer, scope.losses)
+        add_again(self.layer, scope.losses)
         return outputs
 
 
 def hook(model: keras.Model, weights: Iterable[ClusteredWeight]) -> None:
     """Let a model and the layers inside compute with clustered weights."""
-    for layer in [model, *nested_layers(model)]:
+    for layer in with_nested_layers(model):
         inside = {id(variable) for variable in layer.variables}
         own = [weight for weight in weights if id(weight.variable) in inside]
         if own:
@@ -96,7 +96,7 @@ def hook(model: keras.Model, weights: Iterable[ClusteredWeight]) -> None:
 def unhook(model: keras.Model, weights: Iterable[ClusteredWeight]) -> None:
     """Undo `hook`."""
     gone = {id(weight) for weight in weights}
-    for layer in [model, *nested_layers(model)]:
+    for layer in with_nested_layers(model):
         call = vars(layer).get("call")
         if isinstance(call, ClusteredCall):
             call.weights = [one for one in call.weights if id(one) not in gone]

@@ -11,8 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from kopt._carrier import mark_as_added
-from kopt.clustering import _keras
+from kopt._keras.attached_state import mark_as_added
+from kopt._keras.autocast import uncast
+from kopt._keras.sublayers import add_sublayer, remove_sublayer
 from kopt.clustering._assignment import clustered
 from kopt.clustering._initial_centroids import initial_centroids
 from kopt.clustering._rows import Rows, rows_of
@@ -127,11 +128,11 @@ class ClusteredWeight:
         while hasattr(self.owner, f"clusters_{number}"):
             number += 1
         self._attribute = f"clusters_{number}"
-        _keras.add_sublayer(self.owner, self._attribute, self.centroids)
+        add_sublayer(self.owner, self._attribute, self.centroids)
 
     def detach(self) -> None:
         """Undo `attach`."""
-        _keras.remove_sublayer(self.owner, self._attribute)
+        remove_sublayer(self.owner, self._attribute)
 
     def start(self) -> None:
         """Place the first centroids."""
@@ -150,7 +151,7 @@ class ClusteredWeight:
 
     def values(self) -> Tensor:
         """The weight as its layer computes with it, in the variable's own type."""
-        with _keras.uncast():
+        with uncast():
             numbers, centroids = self._numbers(), self.centroids.matrix
             if self.centroids.mask is not None:
                 mask = ops.cast(self.centroids.mask, "float32")

@@ -7,15 +7,11 @@ import keras
 import tensorflow as tf
 
 from kopt import _checks
+from kopt._keras.compiled import forget_compiled_functions
+from kopt._keras.layer_tree import with_nested_layers
 from kopt._registry import register
-from kopt._weights import (
-    Selection,
-    chosen_weights,
-    is_kernel,
-    layers_of_weights,
-    nested_layers,
-)
-from kopt.clustering._carrier import carried_inside, carry, forget_compiled_functions
+from kopt._weights import Selection, chosen_weights, is_kernel, layers_of_weights
+from kopt.clustering._carrier import carried_inside, carry
 from kopt.clustering._weight import ClusteredWeight, Settings, layout
 from kopt.clustering.centroid_initialization import (
     CentroidInitialization,
@@ -127,7 +123,7 @@ def _averages(aggregation: Any) -> bool:
 
 
 def _check_call(model: keras.Model) -> None:
-    for layer in [model, *nested_layers(model)]:
+    for layer in with_nested_layers(model):
         if isinstance(type(layer).call, tf.types.experimental.PolymorphicFunction):
             raise ValueError(
                 f"The `call` of {layer.name!r} is a tf.function, which would not "
@@ -143,7 +139,7 @@ def _weights(
     owners = layers_of_weights(model)
     declared = {
         id(variable)
-        for layer in [model, *nested_layers(model)]
+        for layer in with_nested_layers(model)
         for variable in _declared(layer)
     }
     kernels = [

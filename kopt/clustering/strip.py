@@ -5,8 +5,9 @@ from typing import TypeVar
 import keras
 
 from kopt import _checks
+from kopt._keras.compiled import forget_compiled_functions
 from kopt._registry import register
-from kopt.clustering._carrier import carried_inside, drop, forget_compiled_functions
+from kopt.clustering._carrier import carried_inside, drop
 
 Model = TypeVar("Model", bound=keras.Model)
 

@@ -1,7 +1,4 @@
-"""A Keras model, written as a SavedModel for one batch size.
-
-The only file of kopt.export that touches names that Keras keeps to itself.
-"""
+"""A Keras model, written as a SavedModel for one batch size."""
 
 from __future__ import annotations
 
@@ -14,6 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kopt._keras.graphs import GraphCall, graph_calls, keeps_graph
+from kopt._keras.layer_tree import own_layers, with_nested_layers
 from kopt.export._signature import Signature
 
 _HALF = ("float16", "bfloat16")
@@ -103,7 +102,7 @@ def float32_compute(model: keras.Model) -> Iterator[None]:
     policy are float32 in any case.
     """
     changed = []
-    for layer in all_layers(model):
+    for layer in with_nested_layers(model):
         policy = layer.dtype_policy
         if getattr(policy, "compute_dtype", None) in _HALF:
             changed.append((layer, policy))
@@ -123,7 +122,7 @@ def unrolled(model: keras.Model) -> Iterator[None]:
     """
     loops = [
         layer
-        for layer in all_layers(model)
+        for layer in with_nested_layers(model)
         if isinstance(layer, keras.layers.RNN) and not layer.unroll
     ]
     for layer in loops:
@@ -164,13 +163,6 @@ def half_variables(model: keras.Model) -> list[str]:
     return [v.path for v in model.variables if v.dtype in _HALF]
 
 
-def all_layers(model: keras.Model) -> list[keras.Layer]:
-    """The model and every layer inside it, however deep."""
-    # `model.layers` leaves out what layers hold: the cell of an RNN, the two sides of
-    # a Bidirectional, the projections of an attention.
-    return list(model._flatten_layers(include_self=True, recursive=True))
-
-
 def layers_in_order(
     model: keras.Layer,
 ) -> tuple[list[keras.Layer], dict[int, keras.Layer]]:
@@ -180,18 +172,14 @@ def layers_in_order(
         The layers, and by the `id` of a layer the one layer that takes in its output,
         where the model is a graph that says so and nothing else takes it.
     """
-    graph = getattr(model, "_functional", None) or model
-    nodes_by_depth = getattr(graph, "_nodes_by_depth", None)
     order: list[keras.Layer] = [model]
     followers: dict[int, keras.Layer] = {}
-    if nodes_by_depth is None:
-        operations = model._flatten_layers(include_self=False, recursive=False)
+    if keeps_graph(model):
+        calls = graph_calls(model)
+        operations = [call.operation for call in calls]
+        followers = _sole_followers(calls, {id(one) for one in model.outputs})
     else:
-        nodes = [
-            n for depth in sorted(nodes_by_depth)[::-1] for n in nodes_by_depth[depth]
-        ]
-        operations = [node.operation for node in nodes if not node.is_input]
-        followers = _sole_followers(nodes, {id(one) for one in graph.outputs})
+        operations = own_layers(model)
     for operation in operations:
         if isinstance(operation, keras.Layer):
             inner, inner_followers = layers_in_order(operation)
@@ -200,19 +188,21 @@ def layers_in_order(
     return list({id(layer): layer for layer in order}.values()), followers
 
 
-def _sole_followers(nodes: list[Any], outputs: set[int]) -> dict[int, keras.Layer]:
+def _sole_followers(
+    calls: list[GraphCall], outputs: set[int]
+) -> dict[int, keras.Layer]:
     takers: dict[int, list[Any]] = {}
-    for node in nodes:
-        for tensor in node.input_tensors:
-            takers.setdefault(id(tensor), []).append(node.operation)
+    for call in calls:
+        for tensor in call.inputs:
+            takers.setdefault(id(tensor), []).append(call.operation)
     followers: dict[int, keras.Layer] = {}
     shared: set[int] = set()
-    for node in nodes:
-        for tensor in node.outputs:
+    for call in calls:
+        for tensor in call.outputs:
             taking = takers.get(id(tensor), [])
             alone = len(taking) == 1 and id(tensor) not in outputs
-            if not alone or id(node.operation) in followers:
-                shared.add(id(node.operation))
+            if not alone or id(call.operation) in followers:
+                shared.add(id(call.operation))
             elif isinstance(taking[0], keras.Layer):
-                followers[id(node.operation)] = taking[0]
+                followers[id(call.operation)] = taking[0]
     return {key: layer for key, layer in followers.items() if key not in shared}

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 
 from kopt import _checks
+from kopt._keras.optimizer_adapter import KerasDoor
 from kopt.optimizers import _saving
 from kopt.optimizers._engine import Engine, constrain
 from kopt.optimizers._formula import Formula
-from kopt.optimizers._keras import KerasDoor
 from kopt.optimizers._options import CommonOptions as CommonOptions
 from kopt.optimizers._options import Options as Options
 from kopt.optimizers._options import checked, checked_group

@@ -22,17 +22,6 @@ def multiplies_bfloat16() -> bool:
     return bool(_PROCESSOR_FLAGS & _processor_flags())
 
 
-def within_xla() -> bool:
-    """Whether what is being traced belongs to a function with `jit_compile=True`."""
-    # TensorFlow has no public name for this. Without it, only speed is lost.
-    try:
-        from tensorflow.python.ops import control_flow_util
-    except ImportError:
-        return False
-    graph = tf.compat.v1.get_default_graph()
-    return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
-
-
 @functools.cache
 def _processor_flags(source: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """What Linux lists of a processor's instructions; nothing elsewhere."""

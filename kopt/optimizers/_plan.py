@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 
+from kopt._keras.layouts import layout
 from kopt.optimizers.param_group import ParamGroup, matching
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _add_state(optimizer: Optimizer, plan: Plan) -> None:
             initializer=value if callable(value) else _filled(value),
             dtype=slot.dtype or dtype,
             name=f"{variable.path.replace('/', '_')}_{name}",
-            layout=getattr(variable, "_layout", None) if slot is not first else None,
+            layout=layout(variable) if slot is not first else None,
         )
 
     with optimizer.colocated(variable):

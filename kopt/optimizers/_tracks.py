@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from kopt.optimizers._keras import KerasDoor
+from kopt._keras.layouts import layout
+from kopt._keras.optimizer_adapter import KerasDoor
 
 if TYPE_CHECKING:
     from kopt.optimizers._wrapper import Wrapper
@@ -76,7 +77,7 @@ def _slot(
             shape=variable.shape,
             dtype=dtype,
             name=f"{variable.path.replace('/', '_')}_{name}",
-            layout=getattr(variable, "_layout", None),
+            layout=layout(variable),
         )
 
 

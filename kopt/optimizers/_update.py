@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from kopt.optimizers import _blocks, _hardware
+from kopt._keras.xla import within_xla
+from kopt.optimizers import _blocks
 from kopt.optimizers._descent import Step, advance, descend
 from kopt.optimizers._plan import Plan
 from kopt.optimizers._sparse import is_sparse
@@ -67,7 +68,7 @@ class Updater:
             and not method.cautious
             and _blocks.count(method, plan.size) > 1
             # In one program with the rest of the step they are slower than the whole.
-            and not _hardware.within_xla()
+            and not within_xla()
             # A graphics card would run one block after the other.
             and "CPU" in plan.variable.value.device
         )

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from kopt._keras.optimizer_adapter import KerasDoor
 from kopt.optimizers import _saving
-from kopt.optimizers._keras import KerasDoor
 from kopt.optimizers._plan import Slot
 from kopt.optimizers._tracks import Batch, Track, exchange, for_each, make_tracks, read
 

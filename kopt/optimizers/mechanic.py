@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from kopt import _checks
+from kopt._keras.optimizer_adapter import accumulators
 from kopt._registry import register
-from kopt.optimizers._keras import accumulators
 from kopt.optimizers._plan import Slot
 from kopt.optimizers._tracks import (
     Batch,

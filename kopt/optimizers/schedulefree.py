@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from kopt import _checks
+from kopt._keras.optimizer_adapter import schedule
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer
-from kopt.optimizers._keras import schedule
 from kopt.optimizers._plan import Slot
 from kopt.optimizers._tracks import Batch, Track, constrain, for_each, read, write
 from kopt.optimizers._wrapper import Wrapper, innermost

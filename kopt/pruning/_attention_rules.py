@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kopt._keras.graphs import GraphCall
 from kopt.pruning._flow import Channels, End, Flow, varying
 from kopt.pruning._heads import head_axes, head_count, projections
-from kopt.pruning._keras import GraphCall
 
 Rules = Any
 

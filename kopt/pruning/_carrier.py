@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from kopt._carrier import Carrier, put_on, registered, take_off
+from kopt._keras.attached_state import Carrier, put_on, registered, take_off
 from kopt.pruning._state import PruningState, groups_from_config
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kopt._keras.graphs import CONCATENATIONS, GraphCall
 from kopt.pruning._flow import Channels, Flow
-from kopt.pruning._keras import CONCATENATIONS, GraphCall
 from kopt.pruning._linear_rules import activated
 
 Rules = Any

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from kopt.pruning._keras import GraphCall, graph_calls, has_graph
+from kopt._keras.graphs import GraphCall, graph_calls, has_graph
 from kopt.pruning._probing import of_each_channel
 from kopt.pruning._slots import Slots
 

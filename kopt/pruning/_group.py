@@ -16,7 +16,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from kopt.pruning import _keras
+from kopt._keras.running_update import (
+    Update,
+    evaluated,
+    moves_variables,
+    running_update,
+)
 from kopt.pruning._criterion import Criterion, Magnitude
 from kopt.pruning._layout import Layout
 from kopt.pruning._pattern import Pattern
@@ -45,11 +50,11 @@ class MaskConstraint(keras.constraints.Constraint):
         self.memory: dict[str, keras.Variable] = {}
 
     def __call__(self, w: Tensor) -> Tensor:
-        update = _keras.running_update()
+        update = running_update()
         if update is not None:
             self.group.advance(update, self, w)
             w = self.group.criterion.unmasked(self, ops.convert_to_tensor(w))
-            for average in _keras.evaluated(update, self.variable):
+            for average in evaluated(update, self.variable):
                 # An average holds what a weight was before it was pruned, and becomes
                 # the model's weights in the end.
                 average.assign(self.masked(average))
@@ -136,9 +141,7 @@ class MaskGroup(tf.Module):
         for member in self.members:
             member.variable.assign(member.masked(member.variable))
 
-    def advance(
-        self, update: _keras.Update, caller: MaskConstraint, weights: Tensor
-    ) -> None:
+    def advance(self, update: Update, caller: MaskConstraint, weights: Tensor) -> None:
         """Count an update of the weights and renew the masks if it is time.
 
         All variables of the group were updated by now and none of them masked, so a
@@ -147,7 +150,7 @@ class MaskGroup(tf.Module):
         if update.call in self._counted:
             return
         self._counted.add(update.call)
-        moved = _keras.moves_variables(update.optimizer)
+        moved = moves_variables(update.optimizer)
         self.step.assign_add(ops.cast(moved, "int64"))
         for member in self.members:
             updated = weights if member is caller else member.variable

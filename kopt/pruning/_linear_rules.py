@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kopt._keras.graphs import GraphCall
 from kopt.pruning._flow import Channels, End, Flow, varying
-from kopt.pruning._keras import GraphCall
 from kopt.pruning._probing import applied
 
 Rules = Any

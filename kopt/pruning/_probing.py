@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt.pruning._keras import PRODUCTS, GraphCall
+from kopt._keras.graphs import PRODUCTS, GraphCall
 
 # They do the same at every place, so a few places tell.
 _AT_EVERY_PLACE = (

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kopt._keras.graphs import graph_calls, has_graph
 from kopt.pruning._flow import End, Flow, Use
 from kopt.pruning._following import Removal
-from kopt.pruning._keras import graph_calls, has_graph
 
 
 class Rebuilding:

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt._carrier import own_arrays
+from kopt._keras.attached_state import own_arrays
+from kopt._keras.saveable import KerasSaveable
 from kopt.pruning._group import MaskConstraint, MaskGroup
-from kopt.pruning._keras import KerasSaveable
 from kopt.pruning._layout import Layout, kernel_layout
 from kopt.pruning._pattern import Pattern
 from kopt.pruning._units import UnitLayout, UnitPattern

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from kopt._keras.graphs import has_graph
+from kopt._keras.layer_tree import with_nested_layers
 from kopt.pruning._flow import Axis, Flow
 from kopt.pruning._following import flow_of, removal_of, weight_values
 from kopt.pruning._group import MaskConstraint
 from kopt.pruning._heads import ATTENTION, head_axes, head_count
-from kopt.pruning._keras import has_graph, nested_layers
 from kopt.pruning._units import UnitLayout, UnitPattern
 from kopt.pruning._weights import PruningPolicy, Selection, prunable_weights
 
@@ -134,7 +135,7 @@ def _heads(model: keras.Model, chosen: set[int]) -> Structure:
     """The heads of all chosen attention layers, at whatever depth."""
     found: list[tuple[keras.Variable, UnitLayout]] = []
     budgets: list[int] = []
-    for layer in [model, *nested_layers(model)]:
+    for layer in with_nested_layers(model):
         if not isinstance(layer, ATTENTION) or head_count(layer) < 2:
             continue
         axes = list(head_axes(layer))

@@ -6,8 +6,9 @@ from typing import Protocol
 
 import keras
 
+from kopt._keras.layer_tree import with_nested_layers
 from kopt._weights import Selection as Selection
-from kopt._weights import chosen_weights, nested_layers
+from kopt._weights import chosen_weights
 from kopt._weights import is_kernel as is_kernel
 from kopt._weights import layers_of_weights as layers_of_weights
 
@@ -77,7 +78,7 @@ def _nothing_left(
 
 
 def _with(model: keras.Model) -> list[keras.Layer]:
-    return [model, *nested_layers(model)]
+    return with_nested_layers(model)
 
 
 def _declared(layer: keras.Layer) -> list[keras.Variable]:

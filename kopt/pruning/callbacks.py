@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kopt._keras.layer_tree import nested_layers
 from kopt._registry import register
 from kopt.pruning._carrier import carried
 from kopt.pruning._group import MaskConstraint, MaskGroup
-from kopt.pruning._keras import nested_layers
 
 
 class _OfPrunedModels(keras.callbacks.Callback):

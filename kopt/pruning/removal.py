@@ -5,10 +5,10 @@ from typing import Any
 import keras
 
 from kopt import _checks
+from kopt._keras.graphs import has_graph
 from kopt._registry import register
 from kopt.pruning._flow import Flow
 from kopt.pruning._following import Removal, flow_of, removal_of
-from kopt.pruning._keras import has_graph
 from kopt.pruning._rebuilding import Rebuilding
 
 

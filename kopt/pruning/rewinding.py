@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from kopt import _checks
+from kopt._keras.layer_tree import with_nested_layers
 from kopt._registry import register
 from kopt.pruning._carrier import carried
-from kopt.pruning._keras import nested_layers
 
 Model = TypeVar("Model", bound=keras.Model)
 
@@ -52,7 +52,7 @@ def rewind(model: Model, weights: Sequence[np.ndarray]) -> Model:
     array([1., 0., 3.], dtype=float32)
     """
     _checks.keras_model("model", model)
-    states = [carried(layer) for layer in [model, *nested_layers(model)]]
+    states = [carried(layer) for layer in with_nested_layers(model)]
     groups = [group for state in states if state for group in state.groups]
     if not groups:
         raise ValueError(

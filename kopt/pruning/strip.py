@@ -5,9 +5,9 @@ from typing import TypeVar
 import keras
 
 from kopt import _checks
+from kopt._keras.layer_tree import with_nested_layers
 from kopt._registry import register
 from kopt.pruning._carrier import carried, drop
-from kopt.pruning._keras import nested_layers
 
 Model = TypeVar("Model", bound=keras.Model)
 
@@ -36,7 +36,7 @@ def strip_pruning(model: Model) -> Model:
     ('Sequential', 0.75)
     """
     _checks.keras_model("model", model, built=False)
-    for layer in [model, *nested_layers(model)]:
+    for layer in with_nested_layers(model):
         state = carried(layer)
         if state is None:
             continue

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 
 import keras
 
+from kopt._keras.graphs import GraphCall, graph_calls, has_graph
 from kopt._registry import register
-from kopt.pruning._keras import GraphCall, graph_calls, has_graph
 
 layers = keras.layers
 _FUNCTIONS = {

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kopt._keras.swapped_variables import values_are_real
 from kopt.quantization import ranges
-from kopt.quantization._scopes import values_are_real
 
 
 @keras.saving.register_keras_serializable(package="kopt")

@@ -10,8 +10,8 @@ from typing import Any
 
 from keras import ops
 
+from kopt._keras.attention import attention_dropout, attention_mask
 from kopt.quantization import _integer_forms
-from kopt.quantization._tracking import attention_dropout, attention_mask
 
 _RANGES: dict[str, tuple[float, float] | None] = {
     "query": None,

@@ -1,4 +1,4 @@
-"""Functions that were compiled before a model's layers changed."""
+"""Layers whose call is a `tf.function`, which would not notice that they changed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,7 @@ from contextlib import contextmanager
 import keras
 import tensorflow as tf
 
-from kopt.quantization._tracking import sublayers
 from kopt.quantization.rule import float_class_of
-
-
-def forget_compiled_functions(model: keras.Model) -> None:
-    """Have a model, and models inside it, trace their steps anew.
-
-    The steps that `fit`, `evaluate` and `predict` traced before hold the layers as
-    they were then. The optimizer and its state stay.
-    """
-    for one in [model, *sublayers(model)]:
-        if isinstance(one, keras.Model):
-            one.train_function = one.test_function = one.predict_function = None
 
 
 def is_compiled(layer: keras.Layer) -> bool:

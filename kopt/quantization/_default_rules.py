@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from keras import layers
 
+from kopt._keras.origins import APPLICATIONS, OPERATIONS, RELU_OPERATION
 from kopt.quantization import _attention, _integer_forms, _recurrent_cells
 from kopt.quantization.rule import Rule, register_by_name, register_quantize_rule
 
@@ -224,7 +225,7 @@ _OPERATIONS = {
 for _layer_class, _rule in _DEFAULTS.items():
     register_quantize_rule(_layer_class, _rule)
 for _name, _rule in _OF_APPLICATIONS.items():
-    register_by_name(f"keras.src.applications.{_name}", _rule)
+    register_by_name(f"{APPLICATIONS}.{_name}", _rule)
 for _name, _rule in _OPERATIONS.items():
-    register_by_name(f"keras.src.ops.{_name}", _rule)
-register_by_name("keras.src.activations.activations.ReLU", Rule("activation"))
+    register_by_name(f"{OPERATIONS}.{_name}", _rule)
+register_by_name(RELU_OPERATION, Rule("activation"))

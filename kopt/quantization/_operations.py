@@ -11,8 +11,9 @@ from typing import Any
 
 import keras
 
+from kopt._keras.layer_tree import with_nested_layers
+from kopt._keras.sublayers import add_sublayer, remove_sublayer
 from kopt.quantization._layer_quantizer import LayerQuantizer
-from kopt.quantization._tracking import add_sublayer, remove_sublayer, sublayers
 
 _HELD_AS = "operation_quantizers"
 
@@ -53,7 +54,7 @@ def release_quantizers(model: keras.Layer) -> None:
 
 
 def _graphs(model: keras.Layer) -> list[keras.Model]:
-    return [one for one in [model, *sublayers(model)] if is_graph(one)]
+    return [one for one in with_nested_layers(model) if is_graph(one)]
 
 
 def is_graph(layer: keras.Layer) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from kopt._keras.layer_tree import nested_layers, own_layers, with_nested_layers
 from kopt.quantization._layer_quantizer import LayerQuantizer
 from kopt.quantization._operations import hold_quantizers, is_graph, own_operations
 from kopt.quantization._quantized_layer import (
@@ -23,7 +24,6 @@ from kopt.quantization._quantized_layer import (
     quantized_layers,
     register_as,
 )
-from kopt.quantization._tracking import own_layers, sublayers
 
 
 class QuantizedContainer:
@@ -107,7 +107,7 @@ def keep_in_config(layer: keras.Layer) -> None:
 
 def release(layer: keras.Layer) -> None:
     """Undo `keep_in_config`."""
-    for one in [layer, *sublayers(layer)]:
+    for one in with_nested_layers(layer):
         # Where another subclass was put on top, the container has to stay; with
         # nothing quantized inside it saves what the class would.
         if isinstance(one, QuantizedContainer) and "float_class" in vars(type(one)):
@@ -156,7 +156,7 @@ def _config_names(layer: keras.Layer) -> set[str]:
 def _layers_as_made(container: keras.Layer) -> list[keras.Layer]:
     """The layers inside as the constructor makes them, without quantizers."""
     added: set[int] = set()
-    for layer in sublayers(container):
+    for layer in nested_layers(container):
         if isinstance(layer, LayerQuantizer):
-            added.update(map(id, [layer, *sublayers(layer)]))
-    return [layer for layer in sublayers(container) if id(layer) not in added]
+            added.update(map(id, with_nested_layers(layer)))
+    return [layer for layer in nested_layers(container) if id(layer) not in added]

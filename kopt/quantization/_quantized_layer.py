@@ -16,12 +16,13 @@ from typing import Any
 import keras
 
 from kopt import _checks
-from kopt._caught_losses import add_again
+from kopt._keras.caught_losses import add_again
+from kopt._keras.layer_tree import nested_layers
+from kopt._keras.sublayers import add_sublayer, remove_sublayer
+from kopt._keras.swapped_variables import SwappedVariables
 from kopt.quantization._activations import activation_of
 from kopt.quantization._layer_quantizer import OUTPUT, PREACTIVATION, LayerQuantizer
 from kopt.quantization._operations import bare_operations
-from kopt.quantization._scopes import SwappedVariables
-from kopt.quantization._tracking import add_sublayer, remove_sublayer, sublayers
 from kopt.quantization.rule import rule_for
 
 
@@ -82,7 +83,7 @@ def quantized_layers(model: keras.Layer) -> list[Any]:
     """The quantized layers and bare operations of a model, at any depth."""
     return [
         one
-        for one in [*sublayers(model), *bare_operations(model)]
+        for one in [*nested_layers(model), *bare_operations(model)]
         if isinstance(one, QuantizedLayer)
     ]
 

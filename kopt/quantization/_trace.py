@@ -11,11 +11,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kopt._keras.graphs import symbolic_inputs
+from kopt._keras.layer_tree import nested_layers, own_layers
 from kopt.quantization._compiled import functions_inlined, is_compiled
 from kopt.quantization._layer_quantizer import data_arguments
 from kopt.quantization._operations import OperationQuantizers, bare_operations
 from kopt.quantization._quantized_layer import QuantizedLayer
-from kopt.quantization._tracking import own_layers, sublayers, symbolic_inputs
 from kopt.quantization.rule import float_class_of, rule_for
 
 
@@ -112,12 +113,12 @@ def leaf_layers(model: keras.Model) -> list[Any]:
     Operations that stand in a functional model without a layer come after them.
     """
     inside_of_leaves: set[int] = set()
-    for layer in sublayers(model):
+    for layer in nested_layers(model):
         if _is_whole(layer):
             inside_of_leaves.update(map(id, _hidden_parts(layer)))
     layers = [
         layer
-        for layer in sublayers(model)
+        for layer in nested_layers(model)
         if id(layer) not in inside_of_leaves
         and not isinstance(layer, OperationQuantizers)
         and (_is_whole(layer) or not own_layers(layer))
@@ -133,9 +134,9 @@ def _hidden_parts(layer: keras.Layer) -> list[keras.Layer]:
         isinstance(layer, keras.layers.RNN) and rule_for(layer.cell) is not None
     )
     if not has_leaves:
-        return sublayers(layer)
+        return nested_layers(layer)
     quantizer = getattr(layer, "quantizer", None)
-    return [] if quantizer is None else [quantizer, *sublayers(quantizer)]
+    return [] if quantizer is None else [quantizer, *nested_layers(quantizer)]
 
 
 def _is_whole(layer: keras.Layer) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from kopt import _checks
-from kopt._carrier import Carrier, put_on, registered, take_off
+from kopt._keras.attached_state import Carrier, put_on, registered, take_off
 from kopt._registry import register
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kopt import _checks
+from kopt._keras.layer_tree import nested_layers, with_nested_layers
 from kopt._registry import register
 from kopt.quantization._layer_quantizer import LayerQuantizer
 from kopt.quantization._quantized_container import keep_in_config
@@ -15,7 +16,6 @@ from kopt.quantization._quantized_layer import (
     attach,
     require_quantized,
 )
-from kopt.quantization._tracking import sublayers
 
 
 @register("quantization")
@@ -81,14 +81,14 @@ def freeze_batch_norm(model: keras.Model, *, frozen: bool = True) -> keras.Model
     True
     """
     require_quantized(model)
-    for layer in sublayers(model):
+    for layer in nested_layers(model):
         if not isinstance(layer, keras.layers.BatchNormalization):
             continue
         if not isinstance(layer, QuantizedLayer):
             attach(layer, LayerQuantizer(name=f"{layer.name}_quantizer"))
         layer.quantizer.statistics_frozen = frozen
     keep_in_config(model)
-    for one in [model, *sublayers(model)]:
+    for one in with_nested_layers(model):
         # Whoever is in the middle of `fit` looks for the function at the next step.
         if isinstance(one, keras.Model) and one.train_function is not None:
             one.make_train_function(force=True)

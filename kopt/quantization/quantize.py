@@ -8,10 +8,11 @@ from typing import Any
 import keras
 
 from kopt import _checks
+from kopt._keras.compiled import forget_compiled_functions
 from kopt._registry import register
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._batches import input_batches
-from kopt.quantization._compiled import forget_compiled_functions, is_compiled
+from kopt.quantization._compiled import is_compiled
 from kopt.quantization._layer_quantizer import (
     OUTPUT,
     PREACTIVATION,

@@ -147,7 +147,7 @@ def register_by_name(name: str, rule: Rule) -> None:
     """`register_quantize_rule` for a class that has no public name.
 
     Args:
-        name: Module and class: `"keras.src.ops.numpy.Add"`.
+        name: Module and class: `f"{OPERATIONS}.numpy.Add"`.
         rule: Its rule.
     """
     _RULES_BY_NAME[name] = rule

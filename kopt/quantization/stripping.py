@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 
 from kopt import _checks
+from kopt._keras.compiled import forget_compiled_functions
 from kopt._registry import register
-from kopt.quantization._compiled import forget_compiled_functions
 from kopt.quantization._operations import release_quantizers
 from kopt.quantization._quantized_container import release
 from kopt.quantization._quantized_layer import detach, quantized_layers

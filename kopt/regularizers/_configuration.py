@@ -63,7 +63,7 @@ class _Mark(keras.regularizers.Regularizer):
 class KeepsRegularizers:
     """Comes before a model's class and saves its regularizers with it."""
 
-    _plain: type
+    plain_class: type
 
     def get_config(self) -> dict[str, Any]:
         with _as_plain(self):
@@ -115,7 +115,11 @@ def _keeping(plain: type) -> type:
     new = type(
         plain.__name__,
         (KeepsRegularizers, plain),
-        {"_plain": plain, "__module__": plain.__module__, "__doc__": plain.__doc__},
+        {
+            "plain_class": plain,
+            "__module__": plain.__module__,
+            "__doc__": plain.__doc__,
+        },
     )
     # All go by one name in files: each can load what any of them has saved.
     return keras.saving.register_keras_serializable("kopt", _NAME)(new)
@@ -124,7 +128,7 @@ def _keeping(plain: type) -> type:
 @contextlib.contextmanager
 def _as_plain(model: Any) -> Iterator[None]:
     current = type(model)
-    model.__class__ = current._plain
+    model.__class__ = current.plain_class
     try:
         yield
     finally:

@@ -1,9 +1,4 @@
-"""Finding the weights of a model that a regularizer can be put on.
-
-Keras has no public way to walk through the layers inside a layer that is no model.
-`Layer._flatten_layers` is used for that, here alone;
-`tests/regularizers/test_targets.py` fails when Keras changes it.
-"""
+"""Finding the weights of a model that a regularizer can be put on."""
 
 from __future__ import annotations
 
@@ -14,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+
+from kopt._keras.layer_tree import own_layers
 
 
 @dataclass(frozen=True)
@@ -86,4 +83,4 @@ def _walk(lineage: tuple[tuple[str, keras.layers.Layer], ...]) -> Iterator[Targe
 def _children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     if isinstance(layer, keras.Model):
         return layer.layers
-    return layer._flatten_layers(include_self=False, recursive=False)
+    return own_layers(layer)

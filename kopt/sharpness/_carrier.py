@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from kopt._carrier import Carrier, put_on, registered, take_off
-from kopt.sharpness._keras import make_unseeded_generator
+from kopt._keras.attached_state import Carrier, put_on, registered, take_off
+from kopt._keras.model_state import make_unseeded_generator
 from kopt.sharpness._settings import Settings
 from kopt.sharpness._state import SharpnessState
 from kopt.sharpness._two_passes import train_step

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kopt.sharpness._keras import KerasSaveable
+from kopt._keras.saveable import KerasSaveable
 from kopt.sharpness._settings import Settings
 
 

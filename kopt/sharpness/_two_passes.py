@@ -10,8 +10,9 @@ import keras
 import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
+from kopt._keras.model_state import other_variables
+from kopt._keras.training_step import predict_and_lose, track_loss
 from kopt.sharpness import _methods
-from kopt.sharpness._keras import other_variables, predict_and_lose, track_loss
 from kopt.sharpness._state import SharpnessState
 from kopt.sharpness._vectors import Vector, arithmetic, dense, norm
 

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from kopt import _checks
+from kopt._keras.two_versions import is_older
 from kopt.quantization import is_quantized
-from kopt.tfmot import _keras
 from kopt.tfmot._packages import tf_keras
 
 
@@ -39,7 +39,7 @@ def tf_keras_model(name: str, model: Any) -> Any:
 
 def any_model(name: str, model: Any) -> Any:
     """A built model of either Keras."""
-    if _keras.is_older(model):
+    if is_older(model):
         return tf_keras_model(name, model)
     return _built(name, _checks.keras_model(name, model, built=False))
 

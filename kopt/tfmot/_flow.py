@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt.tfmot import _keras, _variables
+from kopt._keras.two_versions import inner_layers, input_layer
+from kopt.tfmot import _variables
 from kopt.tfmot._packages import tf_keras
 from kopt.tfmot._variables import plain_name
 
@@ -48,7 +49,7 @@ def chosen_names(model: keras.Model, layers: Selection | None) -> set[str] | Non
 
 def _leaves(model: Any) -> list[keras.Layer]:
     found = []
-    for layer in _keras.inner_layers(model):
+    for layer in inner_layers(model):
         found += _leaves(layer) if isinstance(layer, keras.Model) else [layer]
     return [layer for layer in found if not isinstance(layer, keras.layers.InputLayer)]
 
@@ -105,7 +106,7 @@ def _inputs(model: keras.Model) -> Any:
             batch_shape=tensor.shape,
             dtype=tensor.dtype,
             sparse=tensor.sparse,
-            name=_keras.input_layer(tensor).name,
+            name=input_layer(tensor).name,
         )
 
     return keras.tree.map_structure(renewed, model.input)

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from kopt.tfmot import _keras
+from kopt._keras.two_versions import is_of_keras
 from kopt.tfmot._packages import tf_keras
 from kopt.tfmot._rebuilding import Unsupported
 
@@ -40,7 +40,7 @@ def older_activation(value: Any) -> Any:
     if back is not None:
         return back
     name = _ALIASES.get(_name(function), _name(function))
-    if _keras.is_of_keras(function) and name in _SAME:
+    if is_of_keras(function) and name in _SAME:
         # tf_keras has no function of its own for it and would not save TensorFlow's.
         return "swish" if name == "silu" else name
     return _carried(function)
@@ -69,7 +69,7 @@ def newer_activation(value: Any) -> Any:
     if carried is not None:
         return carried
     name = _ALIASES.get(_name(function), _name(function))
-    if name == "hard_sigmoid" and _keras.is_of_keras(function):
+    if name == "hard_sigmoid" and is_of_keras(function):
         return _hard_sigmoid()
     if name in {*_SAME, "leaky_relu", "log_softmax", "relu6"}:
         return name
@@ -108,7 +108,7 @@ def _rebuilt(found: Any, module: Any, known: tuple[str, ...], what: str) -> Any:
     if found is None:
         return None
     name = type(found).__name__
-    if name not in known or not _keras.is_of_keras(type(found)):
+    if name not in known or not is_of_keras(type(found)):
         raise Unsupported(f"its {what} {name} is not one that both Keras have")
     return getattr(module, name)(**found.get_config())
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from kopt.tfmot import _functions, _keras
+from kopt._keras.two_versions import is_of_keras
+from kopt.tfmot import _functions
 from kopt.tfmot._arguments import policy_name, translated
+from kopt.tfmot._layer_classes import layer_class
 from kopt.tfmot._rebuilding import Rebuilder, Unsupported
 from kopt.tfmot._variables import plain_name
 
@@ -30,7 +32,7 @@ class _InnerProblem(Exception):
 def rebuilt(layer: Any, rebuilder: Rebuilder) -> Any:
     """The counterpart of a layer; None if one inside it has none."""
     kind, older = type(layer), rebuilder.dialect.older
-    target = _keras.layer_class(kind, older=older) if _keras.is_of_keras(kind) else None
+    target = layer_class(kind, older=older) if is_of_keras(kind) else None
     if target is None:
         raise Unsupported(_unknown(kind, rebuilder.dialect.name))
     if kind.__name__ in _OTHERWISE:
@@ -53,7 +55,7 @@ def rebuilt(layer: Any, rebuilder: Rebuilder) -> Any:
 
 
 def _unknown(kind: type, name: str) -> str:
-    if _keras.is_of_keras(kind):
+    if is_of_keras(kind):
         return f"{name} has no layer {kind.__name__}"
     return f"{kind.__module__}.{kind.__name__} is not a layer of Keras's own"
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
-from kopt.tfmot import _functions, _functions_of_tensorflow, _keras, _layers
-from kopt.tfmot._keras import Call
+from kopt._keras.two_versions import Call, name_operations
+from kopt.tfmot import _functions, _functions_of_tensorflow, _layers
+from kopt.tfmot._layer_classes import symbol_of
 from kopt.tfmot._packages import tf_keras
 from kopt.tfmot._rebuilding import Dialect, Rebuilder, Unsupported
 from kopt.tfmot._variables import plain_name
@@ -35,7 +36,7 @@ class Newer(Dialect):
 
     def arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
         kwargs = {key: value for key, value in call.kwargs.items() if value is not None}
-        symbol = _keras.symbol_of(call.layer)
+        symbol = symbol_of(call.layer)
         if symbol is not None:
             _functions_of_tensorflow.check(symbol)
             return call.args, kwargs
@@ -48,12 +49,12 @@ class Newer(Dialect):
         return call.args, kwargs
 
     def apply(self, operation: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        symbol = _keras.symbol_of(operation)
+        symbol = symbol_of(operation)
         if symbol is None:
             result = _functions_of_tensorflow.apply_carried(operation, args)
         else:
             result = _functions_of_tensorflow.apply(symbol, args, kwargs)
-        _keras.name_operations(result, [args, kwargs], plain_name(operation.name))
+        name_operations(result, [args, kwargs], plain_name(operation.name))
         return result
 
     def input(self, tensor: Any, layer: Any) -> Any:

@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from kopt.tfmot import _functions, _keras, _layers, _operations
-from kopt.tfmot._keras import Call
+from kopt._keras.two_versions import Call, mask_of
+from kopt.tfmot import _functions, _layers, _operations
 from kopt.tfmot._packages import tf_keras
 from kopt.tfmot._rebuilding import Dialect, Rebuilder, Unsupported
 from kopt.tfmot._variables import plain_name
@@ -68,6 +68,6 @@ def _comes_by_itself(name: str, value: Any, arguments: dict[str, Any]) -> bool:
         tensors = arguments.get(name.removesuffix("_mask"))
     else:
         return False
-    masks = keras.tree.flatten(keras.tree.map_structure(_keras.mask_of, tensors))
+    masks = keras.tree.flatten(keras.tree.map_structure(mask_of, tensors))
     given = keras.tree.flatten(value)
     return len(given) == len(masks) and all(map(lambda a, b: a is b, given, masks))

@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from kopt.tfmot import _keras
+from kopt._keras.two_versions import is_of_keras
+from kopt.tfmot._layer_classes import is_symbolic
 from kopt.tfmot._packages import tf_keras
 
 # Operations on tensors for which tf_keras has a layer.
@@ -28,7 +29,7 @@ def apply(operation: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     Where tf_keras has a layer that does the same, that is used: TF-MOT knows it.
     """
     kind = type(operation).__name__
-    if _keras.is_of_keras(type(operation)) and not kwargs:
+    if is_of_keras(type(operation)) and not kwargs:
         layer = _native(kind, args, operation.name)
         if layer is not None:
             tensors = [part for part in args if _is_tensor(part)]
@@ -138,7 +139,7 @@ def operation_layer() -> Any:
 
 
 def _is_tensor(part: Any) -> bool:
-    return _keras.is_symbolic(part)
+    return is_symbolic(part)
 
 
 def _is_float(tensor: Any) -> bool:

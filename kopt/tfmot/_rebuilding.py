@@ -12,8 +12,8 @@ from typing import Any
 
 import keras
 
-from kopt.tfmot import _keras
-from kopt.tfmot._keras import Call
+from kopt._keras.two_versions import Call, calls, input_layer, is_functional
+from kopt.tfmot._layer_classes import is_operation
 from kopt.tfmot._variables import plain_name
 from kopt.tfmot.errors import UnsupportedLayerError
 
@@ -128,7 +128,7 @@ class Rebuilder:
 
     def _model(self, model: Any) -> Any:
         sequential = isinstance(model, self.dialect.origin.Sequential)
-        if not sequential and not _keras.is_functional(model):
+        if not sequential and not is_functional(model):
             raise Unsupported(
                 f"{type(model).__name__} is a subclassed model, whose code cannot be "
                 "read; only sequential and functional models can"
@@ -150,7 +150,7 @@ class Rebuilder:
         )
 
     def _graph(self, model: Any) -> Any:
-        plan = [self._read(call) for call in _keras.calls(model)]
+        plan = [self._read(call) for call in calls(model)]
         if self.problems:
             return None  # all are known that can be without building
         needed = {id(tensor) for tensor in keras.tree.flatten(model.output)}
@@ -204,12 +204,12 @@ class Rebuilder:
             self._path.pop()
 
     def _input(self, tensor: Any) -> Any:
-        return self.dialect.input(tensor, _keras.input_layer(tensor))
+        return self.dialect.input(tensor, input_layer(tensor))
 
 
 def _named_layers(model: Any) -> list[Any]:
     return [
         layer
         for layer in model.layers
-        if type(layer).__name__ != "InputLayer" and not _keras.is_operation(layer)
+        if type(layer).__name__ != "InputLayer" and not is_operation(layer)
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kopt.tfmot import _keras
+from kopt._keras.two_versions import inner_layers, own_variables
 
 # Only counts what `adapt` has seen; a layer without it computes the same.
 _DISPENSABLE = {"count"}
@@ -27,9 +27,9 @@ class Tree:
 def tree_of(layer: Any, path: str = "") -> Tree:
     """The tree of a layer or model of either Keras."""
     tree = Tree(layer, path)
-    for variable in _keras.own_variables(layer):
+    for variable in own_variables(layer):
         tree.variables[_free(tree.variables, _last_name(variable))] = variable
-    for inner in _keras.inner_layers(layer):
+    for inner in inner_layers(layer):
         name = _free(tree.inner, plain_name(inner.name))
         found = tree_of(inner, f"{path}/{inner.name}".lstrip("/"))
         if found.variables or found.inner:

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 import kopt
-from kopt.callbacks import _targets
 from kopt.callbacks.eval_weights import EvalWeights
 from tests.sampling import sampled
 
@@ -260,14 +259,3 @@ def test_an_optimizer_with_one_set_of_weights_is_told_what_to_do():
 def test_a_number_of_batches_below_one_is_refused():
     with pytest.raises(ValueError, match="`batches` must be"):
         EvalWeights(statistics=X, batches=0)
-
-
-@pytest.mark.parametrize("make", [keras.optimizers.SGD, kopt.SGD])
-def test_keras_keeps_averages_where_the_callback_looks(make):
-    variable = keras.Variable([1.0])
-    optimizer = make(use_ema=True)
-    assert _targets.averages(optimizer) == []
-    optimizer.build([variable])
-    ((found, average),) = _targets.averages(optimizer)
-    assert found is variable
-    assert average.shape == (1,)

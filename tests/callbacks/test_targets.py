@@ -111,9 +111,3 @@ def test_batches_are_counted_between_two_updates():
     model.fit(*data, batch_size=1, verbose=0)
     assert _targets.batches_seen(optimizer) == 6
     assert int(optimizer.iterations) == 1
-
-
-def test_keras_still_lists_layers_inside_of_layers():
-    # The private name that `_targets` uses.
-    block = Block()
-    assert {block, block.dense, block.drop} <= set(block._flatten_layers())

@@ -242,7 +242,6 @@ def test_a_truncated_file_is_an_error(path, tmp_path):
 
 
 def test_layers_are_found_in_the_order_of_their_calls():
-    # A canary for the names that Keras keeps to itself.
     first, norm = keras.layers.Dense(3), keras.layers.BatchNormalization()
     shared = keras.layers.Dense(3)
     inputs = keras.Input((3,))

@@ -90,16 +90,6 @@ def test_weights_in_16_bits_are_found():
     assert len(_trace.half_variables(model)) == 2
 
 
-def test_layers_inside_layers_are_found():
-    # A canary for Keras's private `_flatten_layers`.
-    model = keras.Sequential(
-        [keras.Input((4, 2)), keras.layers.Bidirectional(keras.layers.LSTM(3))]
-    )
-    kinds = [type(layer).__name__ for layer in _trace.all_layers(model)]
-    assert kinds.count("LSTM") == 2 and kinds.count("LSTMCell") == 2
-    assert kinds[0] == "Sequential"
-
-
 @pytest.mark.parametrize("axis", [[0], [-1], [0, 2], []])
 def test_a_slice_backwards_is_a_reversal(random, axis):
     x, reverse = random.normal(size=(2, 3, 4)), tf.reverse

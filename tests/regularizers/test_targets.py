@@ -1,4 +1,4 @@
-"""The private Keras name that finding weights depends on."""
+"""Finding the weights of a model, each at its owner."""
 
 import keras
 
@@ -20,11 +20,6 @@ class Block(keras.layers.Layer):
 
     def call(self, inputs):
         return self.parts[1](self.parts[0](inputs)) * self.scale
-
-
-def test_keras_walks_through_the_layers_of_a_layer_one_level_at_a_time():
-    block = Block()
-    assert block._flatten_layers(include_self=False, recursive=False) == block.parts
 
 
 def test_every_weight_is_found_at_its_owner_with_its_path():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kopt import tfmot
-from kopt.tfmot import _keras
+from kopt.tfmot._layer_classes import layer_class
 from tests.peer.tfmot import tf_keras
 
 pytestmark = pytest.mark.peer
@@ -87,7 +87,7 @@ def test_a_published_architecture_computes_the_same_in_tf_keras(name):
 
 
 def test_the_layers_that_applications_define_for_themselves_go_along():
-    layer = {name: _keras.layer_class(kind(name), older=False) for name in OWN_LAYERS}
+    layer = {name: layer_class(kind(name), older=False) for name in OWN_LAYERS}
     x = keras.Input((6,))
     y = layer["LayerScale"](0.5, 6)(keras.layers.Dense(6)(x))
     y = layer["StochasticDepth"](0.3)(y)

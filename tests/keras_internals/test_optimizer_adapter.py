@@ -1,11 +1,7 @@
-"""Canaries for the private names of Keras that `kopt.optimizers._keras` relies on."""
-
-import inspect
+"""Canaries: the private names of Keras that optimizers rely on."""
 
 import keras
 import pytest
-
-from kopt.optimizers import _keras
 
 BASE = keras.optimizers.Optimizer
 
@@ -48,19 +44,3 @@ def test_keras_still_keeps_these_lists_when_built(attribute):
     optimizer = keras.optimizers.SGD(use_ema=True, gradient_accumulation_steps=2)
     optimizer.build([keras.Variable([1.0])])
     assert len(getattr(optimizer, attribute)) == 1
-
-
-def test_private_names_stand_only_where_they_are_watched():
-    # A private name on `self` that Keras owns, in any other module of the area.
-    folder = inspect.getfile(_keras).rsplit("/", 1)[0]
-    own = {name for name in dir(keras.optimizers.SGD()) if name.startswith("_")}
-    own -= set(dir(object()))
-    from pathlib import Path
-
-    for path in Path(folder).glob("*.py"):
-        if path.name == "_keras.py":
-            continue
-        text = path.read_text()
-        found = {name for name in own if f"self.{name}(" in text}
-        found |= {name for name in own if f"optimizer.{name}" in text}
-        assert not found, f"{path.name}: {found}"

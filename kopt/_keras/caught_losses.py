@@ -7,16 +7,15 @@ from typing import Any
 
 import keras
 
-from kopt._weights import nested_layers
+from kopt._keras.layer_tree import with_nested_layers
 
 
 def add_again(layer: keras.Layer, losses: Sequence[Any]) -> None:
     """Give losses that were caught by a scope to the layers inside that added them.
 
-    Keras has no public way to know which layer added a loss. The private name has a
-    canary in `tests/clustering/test_keras.py`.
+    Keras has no public way to know which layer added a loss.
     """
-    for one in [layer, *nested_layers(layer)] if losses else []:
+    for one in with_nested_layers(layer) if losses else []:
         own = [loss for loss in losses if id(loss) in one._loss_ids]
         if own:
             one.add_loss(own)

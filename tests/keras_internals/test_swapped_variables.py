@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kopt.quantization._scopes import SwappedVariables, values_are_real
+from kopt._keras.swapped_variables import SwappedVariables, values_are_real
 
 
 @pytest.fixture

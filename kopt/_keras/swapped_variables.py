@@ -14,7 +14,7 @@ class SwappedVariables(keras.StatelessScope):
     All else goes on as outside: a scope around this one still answers for the
     variables that it replaces, and what is assigned inside (statistics, seeds) is
     assigned on exit. `losses` has what layers added inside: whoever opens the scope
-    gives it back to them, with `kopt._caught_losses.add_again`.
+    gives it back to them, with `kopt._keras.caught_losses.add_again`.
 
     Args:
         swaps: Pairs of a `keras.Variable` and the tensor to read in its place.

@@ -1,8 +1,7 @@
 """Give a finished layer one part more, and take it away again.
 
 `Layer._tracker` is locked once a layer is built, and Keras has no public way to open
-it. Canaries are in `tests/clustering/test_keras.py` and
-`tests/quantization/test_tracking.py`.
+it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Keras's optimizer class, with the private names that kopt needs in one place.
+"""Keras's optimizer class, with the private names that kopt's optimizers need.
 
 Keras has no public way to resolve a variable to its position, to count micro-steps or
-to choose what a schedule counts. Each private name used below has a canary in
-`tests/optimizers/test_keras_door.py` that fails when Keras changes it.
+to choose what a schedule counts.
 """
 
 from __future__ import annotations

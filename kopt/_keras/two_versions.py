@@ -1,24 +1,23 @@
-"""The private names of Keras 3 and of tf_keras that the bridge needs, in one place.
+"""What a model is made of, in Keras 3 and in the older tf_keras alike.
 
 Neither has a public way to read the calls that a functional model is made of, to name
 an operation, to list the variables of a layer apart from those of the layers inside
 it, to see which mask Keras passed by itself, or to reach the layers that only
-`applications` use. Each name has a canary in `tests/tfmot/test_keras.py`.
+`applications` use.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from functools import cache
 from typing import Any, NamedTuple
 
 import keras
 
-from kopt.tfmot._packages import tf_keras
+from kopt._keras.layer_tree import own_layers
 
 # The layers that `applications` define for themselves, the same in both.
-_APPLICATION_LAYERS = {
+APPLICATION_LAYERS = {
     "CustomScaleLayer": "inception_resnet_v2",
     "LayerScale": "convnext",
     "StochasticDepth": "convnext",
@@ -44,7 +43,8 @@ class Call(NamedTuple):
 def is_older(layer: Any) -> bool:
     """Whether a layer or model belongs to tf_keras."""
     # Asked of models of Keras 3 as well, for which tf_keras need not be loaded.
-    return any(kind.__module__.startswith("tf_keras.") for kind in type(layer).__mro__)
+    origins = ("tf_keras.", "tensorflow.python.keras.")
+    return any(kind.__module__.startswith(origins) for kind in type(layer).__mro__)
 
 
 def is_functional(model: Any) -> bool:
@@ -91,12 +91,8 @@ def own_variables(layer: Any) -> list[Any]:
 
 def inner_layers(layer: Any) -> list[Any]:
     """The layers directly inside a layer or model, each once."""
-    if isinstance(layer, keras.Model) or hasattr(layer, "_nodes_by_depth"):
-        found = layer.layers
-    elif is_older(layer):
-        found = layer._flatten_layers(recursive=False, include_self=False)
-    else:
-        found = layer._layers
+    is_model = isinstance(layer, keras.Model) or hasattr(layer, "_nodes_by_depth")
+    found = layer.layers if is_model else own_layers(layer)
     return list({id(inner): inner for inner in found}.values())
 
 
@@ -106,58 +102,15 @@ def is_of_keras(thing: Any) -> bool:
     return str(module).startswith(("keras.src.", "tf_keras.src."))
 
 
-def layer_class(kind: type, *, older: bool) -> type | None:
-    """The class of the same name in tf_keras, or in Keras 3; None if it has none."""
-    library = tf_keras() if older else keras
-    name = kind.__name__
-    if name in _APPLICATION_LAYERS and ".applications." in kind.__module__:
-        package = "tf_keras" if older else "keras"
-        module = f"{package}.src.applications.{_APPLICATION_LAYERS[name]}"
-        found: type = getattr(importlib.import_module(module), name)
-        return found
-    if older and name == "SpectralNormalization":
-        return _spectral_normalization()
-    return getattr(library.layers, name, None)
-
-
-@cache
-def _spectral_normalization() -> type:
-    """The layer of tf_keras, which else cannot be built beside Keras 3.
-
-    It takes the class for its input specification from `tf.compat.v2.keras`, which is
-    Keras 3 unless TF-MOT was loaded first.
-    """
-    library = tf_keras()
-
-    @library.saving.register_keras_serializable("kopt")
-    class SpectralNormalization(library.layers.SpectralNormalization):  # type: ignore
-        @property
-        def input_spec(self) -> Any:
-            return super().input_spec
-
-        @input_spec.setter
-        def input_spec(self, spec: Any) -> None:
-            if isinstance(spec, keras.InputSpec):
-                spec = library.layers.InputSpec(shape=spec.shape)
-            library.layers.Layer.input_spec.fset(self, spec)
-
-    SpectralNormalization.__module__ = library.layers.SpectralNormalization.__module__
-    return SpectralNormalization
-
-
-def symbol_of(layer: Any) -> str | None:
-    """The TensorFlow function that a layer of tf_keras stands for, if it does."""
-    return getattr(layer, "symbol", None)
-
-
-def is_symbolic(part: Any) -> bool:
-    """Whether something is a symbolic tensor of tf_keras."""
-    return isinstance(part, tf_keras().__internal__.KerasTensor)
-
-
-def is_operation(layer: Any) -> bool:
-    """Whether a layer of tf_keras stands for a function and not for itself."""
-    return symbol_of(layer) is not None or hasattr(layer, "keras_operation")
+def application_layer(kind: type, *, older: bool) -> type | None:
+    """The class of `applications`' own in one Keras for the one of either, if any."""
+    module = APPLICATION_LAYERS.get(kind.__name__)
+    if module is None or ".applications." not in kind.__module__:
+        return None
+    package = "tf_keras" if older else "keras"
+    library = importlib.import_module(f"{package}.src.applications.{module}")
+    found: type = getattr(library, kind.__name__)
+    return found
 
 
 def name_operations(result: Any, inputs: Any, name: str) -> None:
