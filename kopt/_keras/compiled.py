@@ -1,22 +1,59 @@
-"""Steps that a model compiled before it changed.
+"""Steps that a model compiled before it, or a part of it, changed.
 
-`Model.train_function` and its two siblings are public but documented nowhere; setting
-them to None is how Keras itself has them made again.
+Keras traces a model's layers once into `train_function`, `test_function` and
+`predict_function`, which are public but documented nowhere, and never looks again.
 """
 
 from __future__ import annotations
 
+import gc
+
 import keras
 
+from kopt._keras.holdings import held_layers
 from kopt._keras.layer_tree import with_nested_layers
 
 
 def forget_compiled_functions(model: keras.Model) -> None:
-    """Have a model, and models inside it, trace their steps again.
+    """Have every model that a change of `model` concerns trace its steps again.
 
-    The steps that `fit`, `evaluate` and `predict` traced before hold the layers as
-    they were then. The optimizer and its state stay.
+    The steps that `fit`, `evaluate` and `predict` traced before hold the layers as they
+    were then. They are forgotten by the model itself, by the models inside it, and by
+    all other models that hold one of its layers: a model around it, one that shares a
+    part with it, a student whose teacher it is. No layer knows these, so they are
+    looked for among all models that are alive.
+
+    Optimizers and their state stay. In the middle of `fit` the next step is a new one.
+    A `tf.function` that the user wrote around a model is out of reach, and has to be
+    made again by the user.
     """
-    for one in with_nested_layers(model):
-        if isinstance(one, keras.Model):
-            one.train_function = one.test_function = one.predict_function = None
+    changed = {id(layer) for layer in with_nested_layers(model)}
+    for one in _living_models():
+        if _has_steps(one) and not changed.isdisjoint(held_layers(one)):
+            _renew_steps(one)
+
+
+def _living_models() -> list[keras.Model]:
+    kinds, open_kinds = set(), [keras.Model]
+    while open_kinds:
+        kind = open_kinds.pop()
+        if kind not in kinds:
+            kinds.add(kind)
+            open_kinds += type.__subclasses__(kind)
+    # Not `isinstance`, which asks proxies for what they stand for.
+    return [one for one in gc.get_objects() if type(one) in kinds]
+
+
+def _has_steps(model: keras.Model) -> bool:
+    names = ("train_function", "test_function", "predict_function")
+    return any(getattr(model, name, None) is not None for name in names)
+
+
+def _renew_steps(model: keras.Model) -> None:
+    # Not set to None: `fit` looks for the function at each step, without making it.
+    if model.train_function is not None:
+        model.make_train_function(force=True)
+    if model.test_function is not None:
+        model.make_test_function(force=True)
+    if model.predict_function is not None:
+        model.make_predict_function(force=True)

@@ -1,27 +1,89 @@
 """The state of a model: all that a pass through it reads and may move.
 
-Keras has no public way to the seeds of random numbers without a layer.
+`Model.variables` lists the weights, statistics and seeds that Keras tracks. It leaves
+out the states of stateful recurrent layers, variables that a layer of the user's own
+holds past Keras, the metrics of layers, and the seeds of random numbers without a
+layer, to which there is no public way.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import keras
+import tensorflow as tf
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.random.seed_generator import (
     GLOBAL_SEED_GENERATOR,
     global_seed_generator,
 )
 
+from kopt._keras.holdings import held_variables
 
-def other_variables(model: keras.Model) -> list[keras.Variable]:
-    """All that a pass reads beside trainable weights: statistics, seeds, rates."""
-    variables: list[keras.Variable] = list(model.non_trainable_variables)
-    # For random numbers of a layer without a seed. It belongs to a thread; those of
-    # replicas have none, and Keras cannot make one there.
+
+def model_state(model: keras.Model) -> list[Any]:
+    """Every variable that a model reads or moves, each once.
+
+    First those of `model.variables`, in their order; then those that Keras does not
+    track: states of recurrent layers, variables in attributes of any kind, metrics, the
+    hyperparameters that kopt keeps in variables. Last the seed that `keras.random`
+    draws from where none is given.
+    """
+    # It belongs to a thread; those of replicas have none, and Keras cannot make one
+    # there.
     unseeded = get_global_attribute(GLOBAL_SEED_GENERATOR)
-    return variables if unseeded is None else [*variables, unseeded.state]
+    seeds = [] if unseeded is None else [unseeded.state]
+    found = [*model.variables, *held_variables(model), *seeds]
+    return list({id(variable): variable for variable in found}.values())
+
+
+def other_variables(model: keras.Model) -> list[Any]:
+    """The state of a model but for trainable weights and the metrics of a fit."""
+    apart = [*model.trainable_variables, *model.metrics_variables]
+    left_out = {id(variable) for variable in apart}
+    return [one for one in model_state(model) if id(one) not in left_out]
 
 
 def make_unseeded_generator() -> None:
     """See that the source of unseeded random numbers is there before a pass."""
+    # Its own seed comes from Python's generator, which goes on as if it were not there.
+    state = random.getstate()
     global_seed_generator()
+    random.setstate(state)
+
+
+@contextmanager
+def state_kept(model: keras.Model, moving: Iterable[Any] = ()) -> Iterator[None]:
+    """Undo, on leaving, what passes inside did to a model's state.
+
+    For passes that are kopt's own and no part of the user's training: a stateful layer
+    then goes on from where the user left it. Trainable weights are not looked at. Works
+    in a graph too.
+
+    Args:
+        model: A built model.
+        moving: Variables that keep what they are given inside.
+    """
+    if tf.executing_eagerly():
+        make_unseeded_generator()
+    trained = {id(variable) for variable in [*model.trainable_variables, *moving]}
+    kept = [
+        (variable, read(variable))
+        for variable in model_state(model)
+        if id(variable) not in trained
+    ]
+    try:
+        yield
+    finally:
+        for variable, value in kept:
+            variable.assign(value)
+
+
+def read(variable: Any) -> tf.Tensor:
+    """The present value of a variable, which later assignments leave alone."""
+    if isinstance(variable, keras.Variable):
+        variable = variable.value
+    return tf.identity(variable)

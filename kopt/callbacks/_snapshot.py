@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+
+from kopt._keras.model_state import make_unseeded_generator, model_state
 
 
 class Snapshot:
@@ -38,21 +39,14 @@ class Snapshot:
 def training_state(model: keras.Model) -> list[Any]:
     """All that training changes in a compiled model, but for its metrics.
 
-    Weights, statistics, seed generators, and the optimizer's slots and counters; with
-    the seed generator that `keras.random` uses where no seed is given.
+    The model's state (weights, statistics, seeds, states of recurrent layers), and the
+    optimizer's slots and counters.
     """
-    return [*model.variables, *model.optimizer.variables, *_global_seed()]
-
-
-def _global_seed() -> list[Any]:
-    # Keras does not hand out its global seed generator, but a traced function that
-    # would draw from it shows which variable that is, without drawing. If there is no
-    # generator yet, tracing makes one, with a seed from Python's generator.
-    python = random.getstate()
-    draw = tf.function(lambda: keras.random.uniform(()))
-    variables = list(draw.get_concrete_function().variables)
-    random.setstate(python)
-    return variables
+    # With the seed generator that `keras.random` uses where no seed is given.
+    make_unseeded_generator()
+    metrics = {id(variable) for variable in model.metrics_variables}
+    found = [*model_state(model), *model.optimizer.variables]
+    return [variable for variable in found if id(variable) not in metrics]
 
 
 def _copy(variable: Any) -> np.ndarray:

@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kopt._keras.layer_tree import nested_layers
+from kopt._keras.model_state import state_kept
 
 
 def normalizations(model: keras.Model) -> list[keras.layers.BatchNormalization]:
@@ -44,24 +44,23 @@ def estimate(model: keras.Model, data: Any, batches: int) -> None:
     layers = normalizations(model)
     if not layers:
         return
-    own = {id(v) for layer in layers for v in layer.non_trainable_variables}
-    others = [v for v in model.non_trainable_variables if id(v) not in own]
-    remembered = [(v, tf.identity(v.value)) for v in others]
+    own = [v for layer in layers for v in layer.non_trainable_variables]
     momenta = [layer.momentum for layer in layers]
     means: list[np.ndarray] = []
     try:
         for layer in layers:
             layer.momentum = 0.0  # The statistics are then those of the last batch.
-        for count, inputs in enumerate(batches_of(data, batches), start=1):
-            model(inputs, training=True)
-            present = [value.astype("float64") for _, value in statistics(model)]
-            means = means or [np.zeros_like(value) for value in present]
-            means = [m + (p - m) / count for m, p in zip(means, present, strict=True)]
+        with state_kept(model, moving=own):
+            for count, inputs in enumerate(batches_of(data, batches), start=1):
+                model(inputs, training=True)
+                present = [value.astype("float64") for _, value in statistics(model)]
+                means = means or [np.zeros_like(value) for value in present]
+                means = [
+                    m + (p - m) / count for m, p in zip(means, present, strict=True)
+                ]
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-        for variable, value in remembered:
-            variable.assign(value)
     if not means:
         raise ValueError(
             "`statistics` has no batch to take batch statistics from. Received an "

@@ -17,6 +17,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kopt._keras.model_state import state_kept
+
 # Names that Keras made up for want of one; they count up within a process.
 _MADE_UP = re.compile(r"^(keras_tensor|input_layer)(_\d+)?$")
 
@@ -63,7 +65,8 @@ class Signature:
         parts = []
         for start in range(0, count, batch_size):
             batch = [samples[name][start : start + batch_size] for name in self.inputs]
-            outputs = self.call([keras.ops.convert_to_tensor(x) for x in batch])
+            with state_kept(self.model):
+                outputs = self.call([keras.ops.convert_to_tensor(x) for x in batch])
             parts.append(
                 {name: keras.ops.convert_to_numpy(y) for name, y in outputs.items()}
             )

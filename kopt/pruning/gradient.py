@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from kopt._keras.model_state import state_kept
 from kopt._registry import register
 from kopt.pruning._criterion import Criterion
 
@@ -84,7 +85,8 @@ class Gradient(Criterion):
         trained = [member for member in members if member.variable.trainable]
         variables = [member.variable for member in trained]
         with tf.GradientTape() as tape:
-            outputs = self._model(_tensors(self.x), training=False)
+            with state_kept(self._model):
+                outputs = self._model(_tensors(self.x), training=False)
             loss = ops.mean(self.loss(_tensors(self.y), outputs))
         if tf.executing_eagerly() and not np.isfinite(float(loss)):
             raise ValueError(

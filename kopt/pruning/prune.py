@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import keras
 
 from kopt import _checks
+from kopt._keras.compiled import forget_compiled_functions
 from kopt._registry import register
 from kopt.pruning._carrier import carry
 from kopt.pruning._criterion import Criterion, Magnitude
@@ -143,7 +144,7 @@ def prune_low_magnitude(
     for group in groups:
         group.start()
     # A training step that was compiled before does not know the masks.
-    model.train_function = None
+    forget_compiled_functions(model)
     return model
 
 

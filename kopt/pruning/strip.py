@@ -5,6 +5,7 @@ from typing import TypeVar
 import keras
 
 from kopt import _checks
+from kopt._keras.compiled import forget_compiled_functions
 from kopt._keras.layer_tree import with_nested_layers
 from kopt._registry import register
 from kopt.pruning._carrier import carried, drop
@@ -46,5 +47,5 @@ def strip_pruning(model: Model) -> Model:
             member.variable.constraint = member.inner
         drop(layer)
     # A training step that was compiled before still has the masks.
-    model.train_function = None
+    forget_compiled_functions(model)
     return model

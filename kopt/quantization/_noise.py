@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kopt._keras.model_state import state_kept
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._compiled import functions_inlined
 from kopt.quantization._quantized_layer import quantized_layers
@@ -53,8 +54,8 @@ def measured(model: keras.Model, batches: Iterable[Any]) -> dict[int, Noise]:
     try:
         for one in ranges:
             one.observer = _measuring(one, found[id(one)])
-        for batch in batches:
-            with functions_inlined():
+        with state_kept(model), functions_inlined():
+            for batch in batches:
                 model(batch, training=False)
     finally:
         for one in ranges:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kopt import _checks
+from kopt._keras.model_state import state_kept
 from kopt._registry import register
 from kopt.quantization._batches import input_batches
 from kopt.quantization._compiled import functions_inlined
@@ -234,8 +235,10 @@ class _OutputMeans:
         """The mean of each layer's outputs, by the place of the layer."""
         sums: dict[int, Any] = {}
         counts: dict[int, float] = {}
-        for batch in self._batches:
-            for key, (total, count) in self._of(batch).items():
+        with state_kept(self._model):
+            found = [self._of(batch) for batch in self._batches]
+        for means in found:
+            for key, (total, count) in means.items():
                 sums[key] = sums.get(key, 0.0) + total.numpy().astype("float64")
                 counts[key] = counts.get(key, 0.0) + float(count)
         return {key: sums[key] / counts[key] for key in sums}

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kopt import _checks
+from kopt._keras.model_state import state_kept
 from kopt._registry import register
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._batches import input_batches
@@ -75,7 +76,7 @@ def calibrate_on(model: keras.Model, batches: Iterable[Any], method: str) -> Non
         for one in layer.quantizer.ranges.values()
         if one.fixed is None
     }
-    with _observing(observers.values()) as reached:
+    with _observing(observers.values()) as reached, state_kept(model):
         for batch in batches:
             with functions_inlined():
                 model(batch, training=False)

@@ -9,6 +9,7 @@ import keras
 
 from kopt import _checks
 from kopt._keras.attached_state import Carrier, put_on, registered, take_off
+from kopt._keras.compiled import forget_compiled_functions
 from kopt._registry import register
 
 
@@ -101,11 +102,13 @@ def learn_from(
     if teacher is None:
         if isinstance(model, TaughtModel) and hasattr(model, TaughtModel.kept_as):
             take_off(model, TaughtModel)
+            forget_compiled_functions(model)
         return model
     _checks.keras_model("teacher", teacher)
     weight = _checks.number("weight", weight, low=0, high=1)
     found = keras.losses.get(loss) if loss is not None else _default_loss(model)
     put_on(model, TaughtModel, _Teacher(teacher, weight, found))
+    forget_compiled_functions(model)
     return model
 
 

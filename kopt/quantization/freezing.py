@@ -7,7 +7,8 @@ from typing import Any
 import keras
 
 from kopt import _checks
-from kopt._keras.layer_tree import nested_layers, with_nested_layers
+from kopt._keras.compiled import forget_compiled_functions
+from kopt._keras.layer_tree import nested_layers
 from kopt._registry import register
 from kopt.quantization._layer_quantizer import LayerQuantizer
 from kopt.quantization._quantized_container import keep_in_config
@@ -88,10 +89,7 @@ def freeze_batch_norm(model: keras.Model, *, frozen: bool = True) -> keras.Model
             attach(layer, LayerQuantizer(name=f"{layer.name}_quantizer"))
         layer.quantizer.statistics_frozen = frozen
     keep_in_config(model)
-    for one in with_nested_layers(model):
-        # Whoever is in the middle of `fit` looks for the function at the next step.
-        if isinstance(one, keras.Model) and one.train_function is not None:
-            one.make_train_function(force=True)
+    forget_compiled_functions(model)
     return model
 
 

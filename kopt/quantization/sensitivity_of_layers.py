@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from kopt._charts import bars
+from kopt._keras.model_state import state_kept
 from kopt._registry import register
 from kopt.quantization._batches import input_batches
 from kopt.quantization._compiled import functions_inlined
@@ -170,7 +171,7 @@ def _active(layers: list[Any], chosen: list[Any]) -> Iterator[None]:
 
 
 def _outputs(model: keras.Model, batches: list[Any]) -> np.ndarray:
-    with functions_inlined():
+    with state_kept(model), functions_inlined():
         return np.concatenate(
             [np.asarray(model(batch, training=False)) for batch in batches]
         )

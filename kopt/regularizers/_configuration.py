@@ -63,7 +63,7 @@ class _Mark(keras.regularizers.Regularizer):
 class KeepsRegularizers:
     """Comes before a model's class and saves its regularizers with it."""
 
-    plain_class: type
+    class_before: type
 
     def get_config(self) -> dict[str, Any]:
         with _as_plain(self):
@@ -116,7 +116,7 @@ def _keeping(plain: type) -> type:
         plain.__name__,
         (KeepsRegularizers, plain),
         {
-            "plain_class": plain,
+            "class_before": plain,
             "__module__": plain.__module__,
             "__doc__": plain.__doc__,
         },
@@ -128,7 +128,7 @@ def _keeping(plain: type) -> type:
 @contextlib.contextmanager
 def _as_plain(model: Any) -> Iterator[None]:
     current = type(model)
-    model.__class__ = current.plain_class
+    model.__class__ = current.class_before
     try:
         yield
     finally:

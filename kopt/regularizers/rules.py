@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kopt import _checks, _registry
+from kopt._keras.compiled import forget_compiled_functions
 from kopt._registry import register
 from kopt.regularizers import _configuration
 from kopt.regularizers._targets import Target, targets_of
@@ -75,7 +76,7 @@ def apply(
     if not _configuration.is_kept(model, [target for target, _ in plan]):
         _configuration.keep(model)
     # A step that was traced before knows nothing of the new penalties.
-    model.train_function = model.test_function = None
+    forget_compiled_functions(model)
     return model
 
 

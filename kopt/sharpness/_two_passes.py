@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
-from kopt._keras.model_state import other_variables
+from kopt._keras.model_state import other_variables, read
 from kopt._keras.training_step import predict_and_lose, track_loss
 from kopt.sharpness import _methods
 from kopt.sharpness._state import SharpnessState
@@ -26,7 +27,10 @@ def train_step(model: Any, state: SharpnessState, data: Any) -> dict[str, Any]:
     second starts from what they were before, and leaves nothing behind.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    before = [(v, tf.identity(v.value)) for v in other_variables(model)]
+    others = other_variables(model)
+    before = [(v, read(v)) for v in others if isinstance(v, keras.Variable)]
+    # A scope of Keras does not know TensorFlow's own variables.
+    untracked = [(v, read(v)) for v in others if not isinstance(v, keras.Variable)]
     with tf.GradientTape() as tape:
         predictions, loss = predict_and_lose(model, x, y, sample_weight)
         track_loss(model, loss, x)
@@ -52,8 +56,11 @@ def train_step(model: Any, state: SharpnessState, data: Any) -> dict[str, Any]:
         ]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            with keras.StatelessScope(
-                [*before, *mapping], collect_losses=True, initialize_variables=False
+            with (
+                _as_before(untracked),
+                keras.StatelessScope(
+                    [*before, *mapping], collect_losses=True, initialize_variables=False
+                ),
             ):
                 _, loss = predict_and_lose(model, x, y, sample_weight)
             loss = model.optimizer.scale_loss(loss)
@@ -73,6 +80,16 @@ def train_step(model: Any, state: SharpnessState, data: Any) -> dict[str, Any]:
         gradients[place] = gradient
     model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
     return model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
+
+
+@contextmanager
+def _as_before(values: list[tuple[tf.Variable, tf.Tensor]]) -> Iterator[None]:
+    after = [read(variable) for variable, _ in values]
+    for variable, value in values:
+        variable.assign(value)
+    yield
+    for (variable, _), value in zip(values, after, strict=True):
+        variable.assign(value)
 
 
 def _descent(

@@ -6,6 +6,7 @@ import keras
 from keras.optimizers.schedules import LearningRateSchedule
 
 from kopt import _checks
+from kopt._keras.compiled import forget_compiled_functions
 from kopt._registry import register
 from kopt.sharpness._carrier import SharpnessAwareModel, carry
 from kopt.sharpness._settings import checked_settings
@@ -111,5 +112,5 @@ def sharpness_aware(
         )
     carry(model, settings)
     # A training step that was compiled before makes one pass.
-    model.train_function = None
+    forget_compiled_functions(model)
     return model

@@ -5,6 +5,7 @@ from typing import TypeVar
 import keras
 
 from kopt import _checks
+from kopt._keras.compiled import forget_compiled_functions
 from kopt._registry import register
 from kopt.sharpness._carrier import carried, drop
 
@@ -35,5 +36,5 @@ def strip_sharpness_aware(model: Model) -> Model:
     if carried(model) is not None:
         drop(model)
         # A training step that was compiled before makes two passes.
-        model.train_function = None
+        forget_compiled_functions(model)
     return model
