@@ -86,11 +86,16 @@ class KerasSubject:
         return tf.function(lambda x: self.model(x, training=False), autograph=False)
 
     def _sample(self, x: Any) -> Any:
-        """A single sample; zeros where there is no data, None if sizes are unknown."""
+        """A single sample; zeros where there is no data.
+
+        None if sizes are unknown, or if the model only takes batches of another size.
+        """
+        tensors = getattr(self.model, "inputs", None) or []
+        if any(tensor.shape[0] not in (None, 1) for tensor in tensors):
+            return None
         if x is not None:
             first = keras.tree.map_structure(lambda part: part[:1], x)
             return keras.tree.map_structure(_as_input, first)
-        tensors = getattr(self.model, "inputs", None)
         if not tensors or any(None in tensor.shape[1:] for tensor in tensors):
             return None
         zeros = [keras.ops.zeros((1, *t.shape[1:]), dtype=t.dtype) for t in tensors]

@@ -195,7 +195,9 @@ def _is_shape(shape: Any) -> bool:
 
 
 def _is_numeric_tensor(value: Any) -> bool:
-    return tf.is_tensor(value) and value.dtype != tf.bool
+    # The state of a stateful recurrent layer comes as a variable, which no layer made.
+    is_variable = isinstance(value, (keras.Variable, tf.Variable))
+    return tf.is_tensor(value) and not is_variable and value.dtype != tf.bool
 
 
 @contextmanager
