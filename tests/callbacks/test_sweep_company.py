@@ -169,3 +169,18 @@ def test_wrappers_are_put_back_with_all_that_they_keep(wrapper):
     assert len(finder.losses) > 10
     for variable, value in zip(state, before, strict=True):
         np.testing.assert_array_equal(variable, value)
+
+
+def test_masks_that_a_sweep_moves_are_put_back():
+    model = compiled()
+    schedule = kopt.pruning.ConstantSparsity(0.5, begin_step=0, frequency=1)
+    kopt.pruning.prune_low_magnitude(model, schedule)
+    mask = model.layers[-1].kernel.constraint.mask
+    before = np.array(mask)
+    seen = []
+    look = CALLBACKS.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(np.array(mask))
+    )
+    swept(model, look)
+    assert any(np.any(one != before) for one in seen)
+    np.testing.assert_array_equal(mask, before)
