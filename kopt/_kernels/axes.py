@@ -84,6 +84,11 @@ _LAST = {"kernel": "io"}
 _TRANSPOSED = {"kernel": "oi"}
 _DEPTHWISE = {"kernel": "co"}
 _SEPARABLE = {"depthwise_kernel": "co", "pointwise_kernel": "io"}
+_ROWS = {
+    "embeddings": "ro",
+    "lora_embeddings_a": "ro",
+    "lora_embeddings_b": "io",
+}
 _ATTENTION = {
     "query_dense.kernel": "ioo",
     "key_dense.kernel": "ioo",
@@ -100,8 +105,10 @@ def _einsum(layer: layers.EinsumDense) -> dict[str, str]:
     """One letter for each of the kernel's, by where it stands in the equation."""
     data, kernel, output = re.split(",|->", layer.equation.replace(" ", ""))
     kinds = {(True, True): "c", (False, True): "o"}
-    letters = [kinds.get((axis in data, axis in output), "i") for axis in kernel]
-    return {"kernel": "".join(letters)}
+    letters = "".join(kinds.get((axis in data, axis in output), "i") for axis in kernel)
+    # LoRA's kernels are factors of a matrix whose columns are the kernel's last axis.
+    last = "oi" if letters.endswith("i") else "io"
+    return {"kernel": letters, "lora_kernel_a": letters, "lora_kernel_b": last}
 
 
 _TABLE: dict[type, _Rows] = {
@@ -117,8 +124,9 @@ _TABLE: dict[type, _Rows] = {
     layers.DepthwiseConv2D: _DEPTHWISE,
     layers.SeparableConv1D: _SEPARABLE,
     layers.SeparableConv2D: _SEPARABLE,
-    layers.Embedding: {"embeddings": "ro"},
-    layers.ReversibleEmbedding: {"embeddings": "ro", "reverse_embeddings": "io"},
+    layers.STFTSpectrogram: {"real_kernel": "io", "imag_kernel": "io"},
+    layers.Embedding: _ROWS,
+    layers.ReversibleEmbedding: {**_ROWS, "reverse_embeddings": "io"},
     # A recurrent layer's kernels are its cell's.
     layers.SimpleRNN: _gates(1),
     layers.SimpleRNNCell: _gates(1),

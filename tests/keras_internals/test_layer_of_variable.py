@@ -78,7 +78,7 @@ def test_a_variable_of_no_layer_has_none():
 def test_what_one_survey_finds_the_next_question_is_answered_from(monkeypatch):
     layer = built(keras.layers.Dense(2), (None, 3))
     assert layers_of([layer.kernel]) == [layer]
-    monkeypatch.setattr(layer_of_variable, "_surveyed", lambda: 1 / 0)
+    monkeypatch.setattr(layer_of_variable, "_surveyed", lambda things: 1 / 0)
     assert layers_of([layer.kernel, layer.bias]) == [layer, layer]
 
 
@@ -97,3 +97,15 @@ def test_the_survey_keeps_no_layer_alive():
     del layer
     gc.collect()
     assert layers_of([kernel]) == [None]
+
+
+def test_a_layer_that_python_was_told_to_freeze_is_found():
+    layers = {"held": built(keras.layers.Dense(2), (None, 3))}
+    gc.freeze()
+    assert not any(thing is layers["held"] for thing in gc.get_objects())
+    assert layers_of([layers["held"].kernel]) == [layers["held"]]
+
+
+def test_a_variable_outside_of_any_layer_costs_no_survey(monkeypatch):
+    monkeypatch.setattr(layer_of_variable, "_surveyed", lambda things: 1 / 0)
+    assert layers_of([keras.Variable([1.0], name="kernel")]) == [None]
