@@ -39,6 +39,7 @@ class KernelAxes(NamedTuple):
         rows: Rows of a table, one of which is looked up.
         window: Places of a convolution's window, which an output sums over too.
         gates: How many gates lie side by side on the axis of the outputs.
+        is_known: Whether a layer says so; otherwise it is what most kernels have.
     """
 
     inputs: tuple[int, ...] = ()
@@ -47,6 +48,7 @@ class KernelAxes(NamedTuple):
     rows: tuple[int, ...] = ()
     window: tuple[int, ...] = ()
     gates: int = 1
+    is_known: bool = True
 
     @property
     def rank(self) -> int:
@@ -195,7 +197,7 @@ def kernel_axes(layer: Any, name: str, rank: int) -> KernelAxes | None:
 
 def default_axes(rank: int) -> KernelAxes:
     """The axes of a kernel that nothing is known of: outputs on the last one."""
-    return _axes("io".rjust(rank, "w"))
+    return _axes("io".rjust(rank, "w"))._replace(is_known=False)
 
 
 def axes_of(variables: Sequence[Any]) -> list[KernelAxes | None]:
