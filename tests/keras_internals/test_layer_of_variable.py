@@ -5,7 +5,6 @@ import gc
 import keras
 
 from kopt._keras import layer_of_variable
-from kopt._keras.conv_lstm_cell import ConvLSTMCell
 from kopt._keras.layer_of_variable import layers_of
 
 
@@ -26,11 +25,6 @@ def test_a_frozen_layer_still_has_its_variables():
     layer = built(keras.layers.Dense(2), (None, 3))
     layer.trainable = False
     assert layers_of([layer.kernel, layer.bias]) == [layer, layer]
-
-
-def test_cells_of_convolutional_recurrent_layers_are_of_this_class():
-    for kind in ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"):
-        assert type(getattr(keras.layers, kind)(2, 3).cell) is ConvLSTMCell
 
 
 def test_the_layer_that_made_a_variable_is_found_and_not_one_that_holds_it_too():
