@@ -61,9 +61,14 @@ class Optimizer(Formula, KerasDoor):
         cautious: Drop the parts of a direction that go against the present gradient
             (arXiv:2411.16085). Defaults to `False`.
         gradient_centralization: Take each unit's mean off its gradient
-            (arXiv:2004.01461). Defaults to `False`.
+            (arXiv:2004.01461). A unit is one output with all that feeds it, as the
+            layer of a kernel has them: a filter, a channel of a depthwise convolution,
+            a dimension of a head, a row of an embedding. Kernels of other layers have
+            their outputs on the last axis, unless the layer's class says where in
+            `kernel_axes` (see `docs/moving.md`). Defaults to `False`.
         agc: Largest ratio of a unit's gradient norm to its weight norm
-            (arXiv:2102.06171), commonly `0.01`. Defaults to `None`.
+            (arXiv:2102.06171), commonly `0.01`. A bias or a scale is one unit.
+            Defaults to `None`.
         param_groups: `ParamGroup`s, settings for some variables.
         sparse: How the gradient of an embedding is used. `"exact"` gives the result of
             the dense gradient; `"lazy"` updates and decays only rows that the batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from kopt._kernels.axes import axes_of
 from kopt.optimizers import _transforms
 from kopt.optimizers._descent import Step
 from kopt.optimizers._plan import Plan
@@ -119,21 +121,50 @@ class Engine:
 
     def _readied(self, gradient: Any, plan: Plan) -> Any:
         """Dense, or rows without duplicates, in the dtype of the arithmetic."""
-        optimizer, variable = self._optimizer, plan.variable
         if is_sparse(gradient):
             if self._rows_will_do(plan):
                 gradient = sum_duplicates(gradient)
-                return map_values(lambda values: tf.cast(values, plan.dtype), gradient)
+                rows = gradient.indices
+                return map_values(
+                    lambda values: self._by_unit(values, plan, rows), gradient
+                )
             gradient = tf.math.unsorted_segment_sum(
-                gradient.values, gradient.indices, variable.shape[0]
+                gradient.values, gradient.indices, plan.variable.shape[0]
             )
+        return self._by_unit(gradient, plan)
+
+    def _by_unit(self, gradient: Any, plan: Plan, rows: Any = None) -> Any:
+        """Centralized and clipped by unit, in the dtype of the arithmetic.
+
+        Args:
+            gradient: A dense gradient, or its `rows` alone. Then each row is a unit.
+            plan: The plan of its variable.
+            rows: The indices of these rows.
+        """
+        optimizer = self._optimizer
         gradient = tf.cast(gradient, plan.dtype)
+        if not optimizer.gradient_centralization and optimizer.agc is None:
+            return gradient
+        if rows is None:
+            within = self._within_units[plan.index]
+        else:
+            within = tuple(range(1, len(plan.variable.shape)))
         if optimizer.gradient_centralization:
-            gradient = _transforms.centralize(gradient)
+            gradient = _transforms.centralize(gradient, within)
         if optimizer.agc is not None:
-            weights = tf.cast(variable.value, plan.dtype)
-            gradient = _transforms.clip_adaptively(gradient, weights, optimizer.agc)
+            weights = plan.variable.value
+            present = weights if rows is None else tf.gather(weights, rows)
+            gradient = _transforms.clip_adaptively(
+                gradient, tf.cast(present, plan.dtype), within, optimizer.agc
+            )
         return gradient
+
+    @functools.cached_property
+    def _within_units(self) -> list[tuple[int, ...] | None]:
+        """The axes that a unit of each variable spans, or `None` for vectors."""
+        # Not before it is needed: it takes longer than all else that is settled.
+        kernels = axes_of([plan.variable for plan in self.plans])
+        return [None if axes is None else axes.within_unit for axes in kernels]
 
     def _rows_will_do(self, plan: Plan) -> bool:
         """Whether the rows that a gradient names are the only ones to be touched."""
