@@ -171,20 +171,21 @@ MODEL = Model()
 
 
 @st.composite
-def layers(draw: Any, kinds: tuple[str, ...], sequential: bool) -> Layer:
+def layers(draw: Any, kinds: tuple[str, ...], shared: bool, nested: bool) -> Layer:
+    """Draw a layer, which may be `shared` and `nested` where that is possible."""
     kind = draw(st.sampled_from(kinds))
     options = {}
     if kind in RECURRENT and draw(st.booleans()):
         options["stateful"] = True
     if kind == "Dense" and draw(st.booleans()):
         options["kernel_constraint"] = "max_norm"
-    alike = kind not in (*RECURRENT, "Dropout")
+    shared = shared and kind not in (*RECURRENT, "Dropout")
     return Layer(
         kind,
         options,
         frozen=draw(st.integers(0, 3)) == 3,
-        times=1 if sequential or not alike else draw(st.sampled_from((1, 1, 2))),
-        nested=draw(st.integers(0, 3)) == 3,
+        times=draw(st.sampled_from((1, 1, 2))) if shared else 1,
+        nested=nested and draw(st.integers(0, 3)) == 3,
     )
 
 
@@ -208,7 +209,9 @@ def models(
     """
     kind, style = draw(st.sampled_from(inputs)), draw(st.sampled_from(styles))
     menu = tuple(name for name in MENUS[kind] if name not in without)
-    trunk = draw(st.lists(layers(menu, style == "sequential"), max_size=most))
+    # A sequential model takes each layer once; Keras passes no mask into models.
+    drawn = layers(menu, style != "sequential", kind != "masked")
+    trunk = draw(st.lists(drawn, max_size=most))
     if "stateful" in without:
         trunk = [
             layer.but(

@@ -9,6 +9,7 @@ import kopt
 from tests.generated import models, optimizers, stories
 from tests.generated.all_laws import LAWS
 from tests.generated.description import features
+from tests.generated.laws.units import INSIDE, LINEAR
 from tests.generated.search import names, search
 
 
@@ -59,6 +60,7 @@ def menus():
         *(f"style={style}" for style in models.STYLES if style != "functional"),
         *(f"policy={policy}" for policy in models.POLICIES if policy != "float32"),
         *(f"options {o}" for flag in optimizers.FLAGS.values() for o in flag),
+        *(f"layer={name}" for name in {**LINEAR, **INSIDE} if name != "dense"),
         *(event.__name__ for event in stories.ALL),
         *("suffix=.h5", "suffix=.weights.h5", "sharpness rho", "Group", "frozen"),
         *("nested", "times", "options stateful", "options kernel_constraint", "loss"),

@@ -7,7 +7,7 @@ itself says: the weights that its output changes with.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -18,97 +18,150 @@ import kopt
 from tests.generated.description import Description
 from tests.generated.law import law
 
-#: Layers that are linear in a kernel: shape of the input, arguments.
-KERNELS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
-    "Dense": ((4,), {"units": 3}),
-    "EinsumDense": ((5, 4), {"equation": "abc,cd->abd", "output_shape": (None, 3)}),
-    "Conv1D": ((5, 4), {"filters": 6, "kernel_size": 2}),
-    "Conv2D": ((4, 4, 4), {"filters": 6, "kernel_size": 2}),
-    "DepthwiseConv1D": ((5, 4), {"kernel_size": 2}),
-    "DepthwiseConv2D": ((4, 4, 3), {"kernel_size": 2}),
-    "Conv1DTranspose": ((5, 4), {"filters": 3, "kernel_size": 2}),
-    "Conv2DTranspose": ((4, 4, 4), {"filters": 3, "kernel_size": 2}),
-}
-_VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
-    "Conv1D": ({}, {"groups": 2}),
-    "Conv2D": ({}, {"groups": 2}),
-    "DepthwiseConv1D": ({}, {"depth_multiplier": 2}),
-    "DepthwiseConv2D": ({}, {"depth_multiplier": 2}),
-    "EinsumDense": (
-        {},
-        {"equation": "abc,cde->abde", "output_shape": (None, 2, 3)},
-        {"equation": "abc,dc->abd"},
+
+class Linear(NamedTuple):
+    """A layer that is linear in its only weight.
+
+    Args:
+        kind: Its class in `keras.layers`.
+        inputs: The shape of a sample.
+        arguments: Its arguments.
+        axes: How many of the last axes of its output number units; those before them
+            number places.
+    """
+
+    kind: str
+    inputs: tuple[int, ...]
+    arguments: dict[str, Any]
+    axes: int = 1
+
+    def build(self) -> keras.Layer:
+        layer = getattr(keras.layers, self.kind)(**self.arguments)
+        layer.build((None, *self.inputs))
+        return layer
+
+    def units(self) -> np.ndarray:
+        """The unit that each weight feeds, in the shape of the kernel."""
+        layer = self.build()
+        kernel = layer.trainable_variables[0]
+        x = tf.random.stateless_normal((2, *self.inputs), (1, 2))
+        with tf.GradientTape(persistent=True) as tape:
+            outputs = layer(x)
+            units = outputs.shape[-self.axes :]
+            sums = tf.reduce_sum(tf.reshape(outputs, (-1, *units)), axis=0)
+            sums = tf.reshape(sums, (-1,))
+        # In a loop, since TensorFlow cannot vectorize convolutions in groups.
+        jacobian = tape.jacobian(sums, kernel.value, experimental_use_pfor=False)
+        feeds = jacobian.numpy() != 0
+        assert (feeds.sum(axis=0) == 1).all(), "a weight feeds several units"
+        return feeds.argmax(axis=0)
+
+
+class Inside(NamedTuple):
+    """A kernel inside of a larger layer, which counts like that of a small one.
+
+    Args:
+        kind: The class of the larger layer.
+        inputs: The shape of a sample.
+        arguments: Its arguments.
+        kernel: The end of the kernel's path.
+        like: The small layer, a key of `LINEAR`.
+    """
+
+    kind: str
+    inputs: tuple[int, ...]
+    arguments: dict[str, Any]
+    kernel: str
+    like: str
+
+
+_BARE = {"use_bias": False}
+_TWO = {"kernel_size": 2, **_BARE}
+_HEADS = {"equation": "abc,cde->abde", "output_shape": (None, 2, 3)}
+LINEAR = {
+    "dense": Linear("Dense", (4,), {"units": 12, **_BARE}),
+    "conv1d": Linear("Conv1D", (5, 4), {"filters": 6, **_TWO}),
+    "conv1d in groups": Linear("Conv1D", (5, 4), {"filters": 6, "groups": 2, **_TWO}),
+    "conv2d": Linear("Conv2D", (4, 4, 4), {"filters": 6, **_TWO}),
+    "conv2d in groups": Linear(
+        "Conv2D", (4, 4, 4), {"filters": 6, "groups": 2, **_TWO}
+    ),
+    "depthwise1d": Linear("DepthwiseConv1D", (5, 4), _TWO),
+    "depthwise2d": Linear("DepthwiseConv2D", (4, 4, 3), _TWO),
+    "depthwise2d by two": Linear(
+        "DepthwiseConv2D", (4, 4, 3), {"depth_multiplier": 2, **_TWO}
+    ),
+    "transposed1d": Linear("Conv1DTranspose", (5, 4), {"filters": 3, **_TWO}),
+    "transposed2d": Linear("Conv2DTranspose", (4, 4, 4), {"filters": 3, **_TWO}),
+    "transposed3d": Linear("Conv3DTranspose", (3, 3, 3, 2), {"filters": 3, **_TWO}),
+    "einsum": Linear(
+        "EinsumDense", (5, 4), {"equation": "abc,cd->abd", "output_shape": (None, 3)}
+    ),
+    "einsum turned": Linear(
+        "EinsumDense", (5, 4), {"equation": "abc,dc->abd", "output_shape": (None, 3)}
+    ),
+    "einsum to heads": Linear("EinsumDense", (5, 4), _HEADS, axes=2),
+    "einsum for each place": Linear(
+        "EinsumDense",
+        (5, 4),
         {"equation": "abc,bcd->abd", "output_shape": (5, 3)},
+        axes=2,
+    ),
+}
+INSIDE = {
+    "separable": Inside(
+        "SeparableConv2D", (4, 4, 3), {"filters": 5, **_TWO}, "depthwise", "depthwise2d"
+    ),
+    "lstm": Inside("LSTM", (5, 4), {"units": 3}, "cell/kernel", "dense"),
+    "attention": Inside(
+        "MultiHeadAttention",
+        (5, 4),
+        {"num_heads": 2, "key_dim": 3},
+        "query/kernel",
+        "einsum to heads",
     ),
 }
 
 
 @dataclass(frozen=True, repr=False)
 class Kernel(Description):
-    """A layer with one kernel, and what its gradient goes through.
+    """A kernel, and what its gradient goes through.
 
     Args:
-        kind: A key of `KERNELS`.
-        options: More arguments of the layer.
+        layer: A key of `LINEAR` or `INSIDE`.
         flags: Flags of the optimizer.
         factor: How much longer the gradients of the other units become.
     """
 
-    kind: str = "Dense"
-    options: dict[str, Any] = field(default_factory=dict)
+    layer: str = "dense"
     flags: dict[str, Any] = field(default_factory=dict)
     factor: float = 8.0
 
-    def build(self) -> tuple[keras.Layer, np.ndarray]:
-        """The layer, and the unit that each of its weights feeds."""
+    def build(self) -> tuple[keras.Layer, keras.Variable, np.ndarray]:
+        """The layer, its kernel, and the unit that each weight of it feeds."""
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(3)
-        shape, arguments = KERNELS[self.kind]
-        arguments = {**arguments, "use_bias": False, **self.options}
-        arguments = {
-            k: v for k, v in arguments.items() if k != "use_bias" or _biased(self.kind)
-        }
-        layer = getattr(keras.layers, self.kind)(**arguments)
-        x = tf.random.stateless_normal((2, *shape), (1, 2))
-        with tf.GradientTape(persistent=True) as tape:
-            outputs = layer(x)
-            flat = tf.reshape(outputs, (-1, *_unit_shape(self, outputs)))
-            sums = tf.reshape(tf.reduce_sum(flat, axis=0), (-1,))
-        kernel = layer.trainable_variables[0]
-        jacobian = (
-            tape.jacobian(sums, kernel.value, experimental_use_pfor=False).numpy() != 0
-        )
-        assert (jacobian.sum(axis=0) == 1).all(), "a weight feeds several units"
-        return layer, jacobian.argmax(axis=0)
+        if self.layer in LINEAR:
+            layer = LINEAR[self.layer].build()
+            return layer, layer.trainable_variables[0], LINEAR[self.layer].units()
+        inside = INSIDE[self.layer]
+        layer = getattr(keras.layers, inside.kind)(**inside.arguments)
+        shape = (None, *inside.inputs)
+        layer.build(*[shape] * (2 if self.layer == "attention" else 1))
+        (kernel,) = [v for v in layer.weights if inside.kernel in v.path]
+        return layer, kernel, LINEAR[inside.like].units()
 
 
-def _biased(kind: str) -> bool:
-    return kind != "EinsumDense"
+_FLAGS = ({"agc": 0.1}, {"agc": 1.0}, {"gradient_centralization": True})
 
 
-def _unit_shape(case: Kernel, outputs: tf.Tensor) -> tuple[int, ...]:
-    """The axes of an output that count units; the others are positions."""
-    if case.options.get("equation") == "abc,cde->abde":
-        return tuple(outputs.shape[-2:])
-    return tuple(outputs.shape[1:] if _each_position(case) else outputs.shape[-1:])
+def _kernels(layers: tuple[str, ...]) -> st.SearchStrategy[Kernel]:
+    flags, factors = st.sampled_from(_FLAGS), st.sampled_from((8.0, 0.125))
+    return st.builds(Kernel, st.sampled_from(layers), flags, factors)
 
 
-def _each_position(case: Kernel) -> bool:
-    return case.options.get("equation") == "abc,bcd->abd"
-
-
-@st.composite
-def _kernels(draw: Any) -> Kernel:
-    kind = draw(st.sampled_from(sorted(KERNELS)))
-    options = draw(st.sampled_from(_VARIANTS.get(kind, ({},))))
-    flags = draw(
-        st.sampled_from(({"agc": 0.1}, {"gradient_centralization": True}, {"agc": 1.0}))
-    )
-    return Kernel(kind, options, flags, draw(st.sampled_from((8.0, 0.125))))
-
-
-def updates(case: Kernel, layer: keras.Layer, gradient: np.ndarray) -> np.ndarray:
-    kernel = layer.trainable_variables[0]
+def update(case: Kernel, kernel: keras.Variable, gradient: np.ndarray) -> np.ndarray:
+    """What a step of plain descent takes off the kernel."""
     before = kernel.numpy()
     kopt.SGD(1.0, **case.flags).apply([tf.constant(gradient)], [kernel])
     after = kernel.numpy()
@@ -116,49 +169,45 @@ def updates(case: Kernel, layer: keras.Layer, gradient: np.ndarray) -> np.ndarra
     return before - after
 
 
-@law(_kernels(), quick=12)
+@law(_kernels((*LINEAR, *INSIDE)), quick=10)
 def a_unit_does_not_depend_on_the_others(case: Kernel) -> None:
-    layer, units = case.build()
+    _layer, kernel, units = case.build()
     gradient = np.random.default_rng(0).normal(size=units.shape).astype("float32")
     other = np.where(units == 0, gradient, case.factor * gradient + 1).astype("float32")
-    one, two = (updates(case, layer, g) for g in (gradient, other))
+    one, two = (update(case, kernel, g)[units == 0] for g in (gradient, other))
     np.testing.assert_allclose(
-        one[units == 0],
-        two[units == 0],
+        one,
+        two,
         rtol=1e-5,
         atol=1e-6,
         err_msg="the first unit's step depends on the gradients of others",
     )
 
 
-@law(_kernels(), quick=6)
+@law(_kernels((*LINEAR, *INSIDE)), quick=10)
 def a_unit_is_clipped_or_centralized_as_a_whole(case: Kernel) -> None:
     """By the definitions, Brock et al. 2021 and Yong et al. 2020."""
-    layer, units = case.build()
+    _layer, kernel, units = case.build()
     gradient = np.random.default_rng(0).normal(size=units.shape).astype("float32")
-    weights = layer.trainable_variables[0].numpy()
-    expected = gradient.copy()
+    weights, expected = kernel.numpy(), gradient.copy()
     for unit in range(units.max() + 1):
         own = units == unit
         if "agc" in case.flags:
-            norm = max(np.linalg.norm(weights[own]), 1e-3)
-            expected[own] *= min(
-                1, case.flags["agc"] * norm / np.linalg.norm(gradient[own])
-            )
+            limit = case.flags["agc"] * max(np.linalg.norm(weights[own]), 1e-3)
+            expected[own] *= min(1, limit / np.linalg.norm(gradient[own]))
         else:
             expected[own] -= gradient[own].mean()
-    np.testing.assert_allclose(
-        updates(case, layer, gradient), expected, rtol=1e-5, atol=1e-6
-    )
+    found = update(case, kernel, gradient)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@law(_kernels(), quick=6)
+@law(_kernels(tuple(LINEAR)), quick=8)
 def a_group_of_weights_is_a_unit(case: Kernel) -> None:
     """`GroupLasso`, put on a whole model, adds up the norms of units."""
-    layer, units = case.build()
-    model = keras.Sequential([keras.Input(KERNELS[case.kind][0]), layer])
+    layer, kernel, units = case.build()
+    model = keras.Sequential([keras.Input(LINEAR[case.layer].inputs), layer])
     penalty = kopt.regularizers.GroupLasso(1.0, scale_by_size=False)
     kopt.regularizers.apply(model, {".*": penalty})
-    weights = layer.trainable_variables[0].numpy()
+    weights = kernel.numpy()
     norms = [np.linalg.norm(weights[units == u]) for u in range(units.max() + 1)]
     np.testing.assert_allclose(float(sum(model.losses)), sum(norms), rtol=1e-5)
