@@ -27,7 +27,7 @@ from tests.generated.description import features, kinds
 from tests.generated.law import Law
 
 #: Examples between a look at the clock and the next.
-_ROUND = 10
+_ROUND = 20
 
 
 @dataclass

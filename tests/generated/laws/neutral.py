@@ -35,7 +35,7 @@ WRAPPERS: dict[str, dict[str, Any]] = {
 }
 #: What is done to the model before it trains.
 CHANGES = {"penalty": events.Penalize(0.0), "sparsity": events.Prune(0.0)}
-NAMES = (*OPTIONS, *WRAPPERS, *CHANGES, "multiplier", "rho")
+NAMES = (*OPTIONS, *WRAPPERS, *CHANGES, "multiplier", "rho", "rho", "rho")
 _FLAGS = ("decay", "l2", "cautious", "centralization", "lazy")
 # What Keras writes into the model when `fit` ends is the average: not to be read here.
 _EVENTS = (events.TrainOnBatch, events.Assign, events.Recompile, events.Evaluate)

@@ -17,6 +17,7 @@ _EVENTS = (
     events.TrainOnBatch,
     events.Step,
     events.Evaluate,
+    events.Freeze,
     events.Recompile,
     events.Assign,
     events.Penalize,
@@ -39,7 +40,13 @@ def _situations(draw: Any) -> Situation:
 
 @law(_situations(), quick=8)
 def a_file_changes_nothing_that_follows(situation: Situation) -> None:
-    saved = run(situation)
+    try:
+        saved = run(situation)
+    except ValueError as error:
+        # A file does not say that the optimizer was built before a layer was frozen.
+        assert "does not fit the optimizer" in str(error), error
+        assert any(isinstance(event, events.Freeze) for event in situation.story)
+        return
     straight = [e for e in situation.story if not isinstance(e, events.SaveAndLoad)]
     kept = [r for r in saved if not isinstance(r.event, events.SaveAndLoad)]
     never_stopped = run(situation.but(story=tuple(straight)))
