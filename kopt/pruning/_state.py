@@ -29,6 +29,8 @@ class PruningState(KerasSaveable, tf.Module):
     def __init__(self) -> None:
         super().__init__(name="pruning")
         self.groups: list[MaskGroup] = []
+        # Warnings that were given.
+        self.said: set[str] = set()
 
     @property
     def members(self) -> list[MaskConstraint]:
