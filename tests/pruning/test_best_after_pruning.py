@@ -158,7 +158,7 @@ def test_what_is_no_callback_is_refused():
 def test_a_gap_between_the_last_pruning_and_the_end_is_said():
     with pytest.warns(UserWarning, match="last pruning would be at step 0"):
         prune_low_magnitude(mlp(), pruning.PolynomialDecay(0.0, 0.8, 0, 20))
-    with pytest.warns(UserWarning, match="last pruning is at step 11, and brings 70%"):
+    with pytest.warns(UserWarning, match="last pruning is at step 11, and brings 62%"):
         prune_low_magnitude(
             mlp(), pruning.PolynomialDecay(0.0, 0.8, 1, 20, power=2, frequency=10)
         )
