@@ -21,8 +21,10 @@ class PrunedModel(Carrier):
 
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         """Train as the model's class does, and say where pruning fell short of it."""
-        history = super().fit(*args, **kwargs)  # type: ignore[misc]
         state = carried(self)
+        if state is not None:
+            state.settle()
+        history = super().fit(*args, **kwargs)  # type: ignore[misc]
         if state is None:
             return history
         for shortfall in (refilled(state.groups), waiting(state.groups)):
@@ -44,8 +46,6 @@ class PrunedModel(Carrier):
             )
         state = carry(model)
         state.groups = groups_from_config(model, config)
-        for group in state.groups:
-            group.start()
 
 
 def carry(model: keras.Model) -> PruningState:

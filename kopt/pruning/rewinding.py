@@ -65,6 +65,8 @@ def rewind(model: Model, weights: Sequence[np.ndarray]) -> Model:
             "`weights` must be what `model.get_weights()` gave earlier in training. "
             f"Received arrays of shapes {given}; the model's are {shapes}."
         )
+    for group in groups:
+        group.settle()
     model.set_weights(list(weights))
     for group in groups:
         group.begin_anew()

@@ -41,6 +41,8 @@ def strip_pruning(model: Model) -> Model:
     """
     _checks.keras_model("model", model, built=False)
     groups = groups_inside(model)
+    for group in groups:
+        group.settle()
     for shortfall in (refilled(groups), waiting(groups) or unfinished(groups)):
         if shortfall is not None:
             warnings.warn(shortfall, stacklevel=2)
