@@ -12,8 +12,11 @@ from typing import Any, ClassVar
 
 import keras
 
+from kopt._keras.h5_files import writes_h5
+from kopt._keras.saved_whole import SavedWhole, refuse_h5
 
-class Carrier:
+
+class Carrier(SavedWhole):
     """Mixed into the class of a model when it is given something to carry.
 
     A subclass names where that is kept and turns it into a configuration and back.
@@ -37,10 +40,17 @@ class Carrier:
         """Give a model what it carried when it was saved."""
         raise NotImplementedError
 
+    @classmethod
+    def adds_to(cls, model: Any) -> bool:
+        return hasattr(model, getattr(cls, "kept_as", ""))
+
     def get_config(self: Any) -> dict[str, Any]:
+        refuse_h5(self)
         kind, carried = type(self), getattr(self, self.kept_as, None)
         self.__class__ = kind.plain_class
         try:
+            if writes_h5():
+                return self.get_config()
             model = keras.saving.serialize_keras_object(self)
         finally:
             self.__class__ = kind

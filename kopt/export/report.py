@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kopt._registry import register
 from kopt.export._comparison import Difference
+from kopt.export._zeros import Zeros
 
 
 @register("export", serializable=False)
@@ -35,6 +36,8 @@ class ExportReport:
             that was run; else None.
         speedups: Time of that dense file as a multiple of this one's, measured in each
             runtime that is installed and runs both, by its name.
+        zeros: The zeros in the weights, and what gzip and `sparse=True` make of them;
+            None for a SavedModel.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class ExportReport:
     float_layers: tuple[str, ...] = ()
     dense_size_bytes: int | None = None
     speedups: Mapping[str, float] = field(default_factory=dict)
+    zeros: Zeros | None = None
 
     @property
     def size_kb(self) -> float:
@@ -117,6 +121,8 @@ class ExportReport:
             rows.append(("layers kept in float", ", ".join(self.float_layers)))
         if self.float_tensors is not None:
             rows.append(("float tensors inside", _listed(self.float_tensors)))
+        if self.zeros is not None:
+            rows.append(("zeros in weights", str(self.zeros)))
         if not self.differences:
             rows.append(("verified", "no: it was not run"))
         for name, found in self.differences.items():

@@ -15,6 +15,7 @@ from kopt.export import _atomic, _samples, _speed, _trace
 from kopt.export._comparison import differences
 from kopt.export._conversion import convert, is_risky
 from kopt.export._plan import Plan, make_plan
+from kopt.export._zeros import zeros_of
 from kopt.export.errors import VerificationError
 from kopt.export.interpreter import Interpreter
 from kopt.export.report import ExportReport
@@ -154,6 +155,7 @@ def _examined(plan: Plan, draft: Path) -> ExportReport:
         outputs={tensor.name: tensor.dtype for tensor in file.outputs},
         float_tensors=file.contents.float_tensors,
         float_layers=plan.float_layers,
+        zeros=zeros_of(file.contents, draft.read_bytes()),
     )
     if not plan.verify:
         return report

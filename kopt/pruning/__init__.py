@@ -1,4 +1,5 @@
 from kopt import _registry
+from kopt.pruning.best_after_pruning import BestAfterPruning as BestAfterPruning
 from kopt.pruning.callbacks import PruningSummaries as PruningSummaries
 from kopt.pruning.callbacks import UpdatePruningStep as UpdatePruningStep
 from kopt.pruning.constant_sparsity import ConstantSparsity as ConstantSparsity

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
 
 from kopt._keras.attached_state import Carrier, put_on, registered, take_off
+from kopt._keras.layer_tree import with_nested_layers
+from kopt.pruning._group import MaskGroup
+from kopt.pruning._progress import refilled, waiting
 from kopt.pruning._state import PruningState, groups_from_config
 
 
@@ -14,6 +18,20 @@ class PrunedModel(Carrier):
     """Mixed into the class of a model when it is pruned."""
 
     kept_as = "kopt_pruning"
+
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Train as the model's class does, and say where pruning fell short of it."""
+        state = carried(self)
+        if state is not None:
+            state.settle()
+        history = super().fit(*args, **kwargs)  # type: ignore[misc]
+        if state is None:
+            return history
+        for shortfall in (refilled(state.groups), waiting(state.groups)):
+            if shortfall is not None and shortfall not in state.said:
+                state.said.add(shortfall)
+                warnings.warn(shortfall, stacklevel=2)
+        return history
 
     @classmethod
     def carried_config(cls, model: keras.Model, carried: PruningState) -> Any:
@@ -28,8 +46,6 @@ class PrunedModel(Carrier):
             )
         state = carry(model)
         state.groups = groups_from_config(model, config)
-        for group in state.groups:
-            group.start()
 
 
 def carry(model: keras.Model) -> PruningState:
@@ -44,6 +60,12 @@ def carry(model: keras.Model) -> PruningState:
 def carried(model: keras.Layer) -> PruningState | None:
     """The pruning state of a model, or `None`."""
     return getattr(model, PrunedModel.kept_as, None)
+
+
+def groups_inside(model: Any) -> list[MaskGroup]:
+    """The mask groups of a model and of the models inside it."""
+    states = [carried(layer) for layer in with_nested_layers(model)]
+    return [group for state in states if state for group in state.groups]
 
 
 def drop(model: keras.Model) -> None:

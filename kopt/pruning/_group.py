@@ -117,6 +117,8 @@ class MaskGroup(tf.Module):
         # The training step that comes next, from 1.
         self.step = _state_variable(members[0].variable, np.array(1), "pruning_step")
         self._counted: WeakSet[Any] = WeakSet()
+        # Not `None` while the masks are of weights that may be replaced; see `copied`.
+        self._provisional: keras.Variable | None = None
         for member in self.members:
             member.group = self
             member.variable.constraint = member
@@ -128,6 +130,31 @@ class MaskGroup(tf.Module):
         if not self.pattern.is_scheduled or bool(self.schedule(self._next_step())[0]):
             self._renew({})
             self.apply()
+
+    def copied(self, step: int) -> None:
+        """Be a group whose configuration was copied when it had masks, at a step.
+
+        A configuration has no masks. They are taken from the weights, for now and, as
+        weights may be copied after it, again when training begins: the zeros there are
+        the smallest of them.
+        """
+        self.step.assign(step)
+        value = np.array(True)
+        first = self.members[0].variable
+        self._provisional = _state_variable(first, value, "provisional")
+        self.settle()
+        self._provisional.assign(True)
+
+    def settle(self) -> None:
+        """Take provisional masks from the weights as they are now, once for all."""
+        if self._provisional is not None and bool(self._provisional.numpy()):
+            self._renew({}, Magnitude())
+            self._provisional.assign(False)
+            self.apply()
+
+    def keep_masks(self) -> None:
+        """The masks are no longer provisional: they were read from a file."""
+        self._provisional = None
 
     def begin_anew(self) -> None:
         """Keep the masks and forget what the weights were when they were chosen."""
@@ -155,6 +182,8 @@ class MaskGroup(tf.Module):
         for member in self.members:
             updated = weights if member is caller else member.variable
             self.criterion.observe(member, updated)
+        if self._provisional is not None:
+            self._settle_in_training(self._provisional, caller, weights)
         if not self.pattern.is_scheduled:
             return
         due = ops.logical_and(self.schedule(self._next_step())[0], moved)
@@ -163,22 +192,34 @@ class MaskGroup(tf.Module):
             if member.is_statistic:
                 member.variable.assign(member.masked(member.variable))
 
-    def _renew(self, updated: dict[int, Tensor]) -> None:
+    def _settle_in_training(
+        self, provisional: keras.Variable, caller: MaskConstraint, weights: Tensor
+    ) -> None:
+        """`settle` inside of the first update, of a model that nobody asked before."""
+        is_due = ops.convert_to_tensor(provisional)
+        updated = {id(caller): ops.convert_to_tensor(weights)}
+        ops.cond(is_due, lambda: self._renew(updated, Magnitude()), lambda: None)
+        provisional.assign(False)
+
+    def _renew(
+        self, updated: dict[int, Tensor], criterion: Criterion | None = None
+    ) -> None:
         """Make new masks, from the values in `updated` where these are given."""
+        criterion = self.criterion if criterion is None else criterion
         kernels = [
             member.candidate(
                 ops.convert_to_tensor(updated.get(id(member), member.variable))
             )
             for member in self.members
         ]
-        scores = self.criterion.scores(self.members, kernels)
+        scores = criterion.scores(self.members, kernels)
         layouts = [member.layout for member in self.members]
         sparsity = self.schedule(self._next_step())[1]
         every = slice(None)
         parts = [slice(i, i + 1) for i in range(len(scores))]
         for part in [every] if self.shared else parts:
             masks = self.pattern.masks(
-                scores[part], layouts[part], sparsity, signed=self.criterion.signed
+                scores[part], layouts[part], sparsity, signed=criterion.signed
             )
             for member, mask in zip(self.members[part], masks, strict=True):
                 member.mask.assign(mask)

@@ -33,6 +33,17 @@ class PruningSchedule:
         due = is_due(step, self.begin_step, self.end_step, self.frequency)
         return due, self.sparsity(step)
 
+    @property
+    def first_step(self) -> int:
+        """The first step that renews the masks; with `begin_step=0` not the first."""
+        return self.begin_step or self.frequency
+
+    @property
+    def final_step(self) -> int:
+        """The first step with the sparsity that the schedule asks for in the end."""
+        renewals = (self.end_step - self.begin_step) // self.frequency
+        return self.begin_step + renewals * self.frequency
+
     def get_config(self) -> dict[str, Any]:
         return {
             "begin_step": self.begin_step,

@@ -29,6 +29,8 @@ class PruningState(KerasSaveable, tf.Module):
     def __init__(self) -> None:
         super().__init__(name="pruning")
         self.groups: list[MaskGroup] = []
+        # Warnings that were given.
+        self.said: set[str] = set()
 
     @property
     def members(self) -> list[MaskConstraint]:
@@ -44,12 +46,20 @@ class PruningState(KerasSaveable, tf.Module):
                 "pattern": group.pattern.get_config(),
                 "criterion": keras.saving.serialize_keras_object(group.criterion),
                 "shared": group.shared,
+                "step": int(group.step.numpy()),
+                "has_zeros": any(not m.mask.numpy().all() for m in group.members),
                 **_units_config(group),
             }
             for group in self.groups
         ]
 
+    def settle(self) -> None:
+        """See that the masks are those of the weights, also in a copy."""
+        for group in self.groups:
+            group.settle()
+
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        self.settle()
         store["steps"] = np.array([int(group.step.numpy()) for group in self.groups])
         for index, member in enumerate(self.members):
             # One bit a weight.
@@ -79,6 +89,7 @@ class PruningState(KerasSaveable, tf.Module):
             )
         for group, step in zip(self.groups, steps, strict=True):
             group.step.assign(step)
+            group.keep_masks()
         for member, bits in zip(self.members, packed, strict=True):
             shape = member.mask.shape
             mask = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
@@ -125,7 +136,13 @@ def groups_from_config(
         criterion = keras.saving.deserialize_keras_object(config["criterion"])
         criterion.bind(model)
         shared = config["shared"]
-        groups.append(MaskGroup(members, schedule, pattern, criterion, shared))
+        group = MaskGroup(members, schedule, pattern, criterion, shared)
+        if config.get("has_zeros", False):
+            group.copied(config["step"])
+        else:
+            group.step.assign(config.get("step", 1))
+            group.start()
+        groups.append(group)
     return groups
 
 

@@ -10,20 +10,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt._keras.layer_tree import nested_layers
 from kopt._registry import register
-from kopt.pruning._carrier import carried
+from kopt.pruning._carrier import groups_inside
 from kopt.pruning._group import MaskConstraint, MaskGroup
 
 
-class _OfPrunedModels(keras.callbacks.Callback):
+class OfPrunedModels(keras.callbacks.Callback):
     """Looks, when training begins, for what is pruned."""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        states = [carried(layer) for layer in [self.model, *nested_layers(self.model)]]
-        self.groups: list[MaskGroup] = [
-            group for state in states if state for group in state.groups
-        ]
+        self.groups: list[MaskGroup] = groups_inside(self.model)
         if not self.groups:
             raise ValueError(
                 f"{type(self).__name__} is for pruned models, and {self.model.name!r} "
@@ -33,7 +29,7 @@ class _OfPrunedModels(keras.callbacks.Callback):
 
 
 @register("pruning", serializable=False)
-class UpdatePruningStep(_OfPrunedModels):
+class UpdatePruningStep(OfPrunedModels):
     """Accepted for scripts that were written for TensorFlow Model Optimization.
 
     There each `fit` needs it. Here the masks count their steps themselves, in any
@@ -49,7 +45,7 @@ class UpdatePruningStep(_OfPrunedModels):
 
 
 @register("pruning", serializable=False)
-class PruningSummaries(_OfPrunedModels):
+class PruningSummaries(OfPrunedModels):
     """Write to TensorBoard how sparse each pruned weight is.
 
     At the end of each epoch, under the step that pruning counts: `sparsity/WEIGHT` and

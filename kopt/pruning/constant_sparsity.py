@@ -54,5 +54,10 @@ class ConstantSparsity(PruningSchedule):
     def sparsity(self, step: Any) -> Any:
         return ops.convert_to_tensor(self.target_sparsity, "float32")
 
+    @property
+    def final_step(self) -> int:
+        """The first step that renews the masks: the sparsity is the same from there."""
+        return self.first_step
+
     def get_config(self) -> dict[str, Any]:
         return {"target_sparsity": self.target_sparsity, **super().get_config()}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from kopt.pruning._criterion import Criterion, Magnitude
 from kopt.pruning._group import MaskConstraint, MaskGroup, Schedule
 from kopt.pruning._layout import kernel_layout
 from kopt.pruning._pattern import Pattern
-from kopt.pruning._schedule import checked_sparsity
+from kopt.pruning._schedule import Ramp, checked_sparsity
 from kopt.pruning._structure import STRUCTURES, structured_members
 from kopt.pruning._weights import (
     PruningPolicy,
@@ -230,4 +231,22 @@ def _checked_schedule(schedule: Any) -> Schedule:
             f"{error}"
         ) from error
     checked_sparsity("pruning_schedule(1)[1]", float(sparsity))
+    if isinstance(schedule, Ramp):
+        _warn_if_short(schedule)
     return schedule
+
+
+def _warn_if_short(schedule: Ramp) -> None:
+    """Say where the last renewal of the masks comes well before the end."""
+    last = schedule.final_step
+    reached = float(schedule.sparsity(last)) if last >= 1 else 0.0
+    if schedule.final_sparsity - reached < 0.01:
+        return
+    when = f"is at step {last}" if last >= 1 else "would be at step 0, before training"
+    warnings.warn(
+        f"{type(schedule).__name__} asks for {schedule.final_sparsity:.0%} zeros at "
+        f"step {schedule.end_step}, but its last pruning {when}, and brings "
+        f"{reached:.0%}. Choose a `frequency` that divides end_step - begin_step = "
+        f"{schedule.end_step - schedule.begin_step}.",
+        stacklevel=4,
+    )

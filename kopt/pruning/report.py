@@ -10,7 +10,9 @@ from kopt import _checks
 from kopt._charts import bars
 from kopt._registry import register
 from kopt._text_table import table
-from kopt.pruning._group import MaskConstraint
+from kopt.pruning._group import MaskConstraint, MaskGroup
+from kopt.pruning._progress import target
+from kopt.pruning._units import UnitPattern
 from kopt.pruning._weights import is_kernel
 
 
@@ -24,6 +26,9 @@ class WeightSparsity:
         size: How many numbers it holds.
         zeros: How many of them are zero.
         pruned: Whether a pruning mask holds them.
+        target: The share that the schedule asks for in the end; `None` without a mask.
+        target_of: What that is a share of, where not of this weight's numbers: "all
+            weights" that are pruned together, or whole "units".
     """
 
     path: str
@@ -31,6 +36,8 @@ class WeightSparsity:
     size: int
     zeros: int
     pruned: bool
+    target: float | None = None
+    target_of: str = ""
 
     @property
     def sparsity(self) -> float:
@@ -97,15 +104,18 @@ class SparsityReport:
         return ax
 
     def __str__(self) -> str:
-        rows = [("weight", "shape", "size", "zeros", "sparsity", "")]
+        targeted = any(weight.pruned for weight in self.weights)
+        head = ("target", "") if targeted else ()
+        rows = [("weight", "shape", "size", "zeros", "sparsity", *head)]
         for weight in self.weights:
             shape = "x".join(map(str, weight.shape))
-            state = "pruned" if weight.pruned else ""
-            rows.append((weight.path, shape, *_numbers(weight), state))
-        rows.append(("kernels and embeddings", "", *_numbers(self), ""))
+            cells = _target(weight) if targeted else ()
+            rows.append((weight.path, shape, *_numbers(weight), *cells))
+        empty = ("",) * len(head)
+        rows.append(("kernels and embeddings", "", *_numbers(self), *empty))
         total = WeightSparsity("", (), self.total_size, self.total_zeros, False)
-        rows.append(("all weights", "", *_numbers(total), ""))
-        return table(rows, left=(0, 5))
+        rows.append(("all weights", "", *_numbers(total), *empty))
+        return table(rows, left=(0, 6))
 
 
 @register("pruning", serializable=False)
@@ -116,8 +126,8 @@ def sparsity_report(model: keras.Model) -> SparsityReport:
         model: A built Keras 3 model.
 
     Returns:
-        The counts, weight by weight and as a whole; `print` shows them as a table and
-        `plot` as a picture.
+        The counts, weight by weight and as a whole; `print` shows them as a table,
+        beside what pruning is asked for in the end, and `plot` as a picture.
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
@@ -142,8 +152,9 @@ def sparsity_report(model: keras.Model) -> SparsityReport:
         # Whole filters are pruned with their biases; these are no rows of their own.
         if is_kernel(variable) or (pruned and getattr(mask.layout, "is_scored", True)):
             shape = tuple(values.shape)
+            asked = _asked(mask.group) if pruned else ()
             weights.append(
-                WeightSparsity(variable.path, shape, values.size, zeros, pruned)
+                WeightSparsity(variable.path, shape, values.size, zeros, pruned, *asked)
             )
     return SparsityReport(tuple(weights), total_size, total_zeros)
 
@@ -151,3 +162,17 @@ def sparsity_report(model: keras.Model) -> SparsityReport:
 def _numbers(counted: WeightSparsity | SparsityReport) -> tuple[str, str, str]:
     share = f"{100 * counted.sparsity:.1f} %"
     return f"{counted.size:,}", f"{counted.zeros:,}", share
+
+
+def _asked(group: MaskGroup) -> tuple[float, str]:
+    if isinstance(group.pattern, UnitPattern):
+        return target(group), "units"
+    together = group.shared and len(group.members) > 1
+    return target(group), "all weights" if together else ""
+
+
+def _target(weight: WeightSparsity) -> tuple[str, str]:
+    if weight.target is None:
+        return "", ""
+    share = f"{100 * weight.target:.1f} %"
+    return share, f"of {weight.target_of}" if weight.target_of else ""

@@ -7,9 +7,8 @@ import keras
 import numpy as np
 
 from kopt import _checks
-from kopt._keras.layer_tree import with_nested_layers
 from kopt._registry import register
-from kopt.pruning._carrier import carried
+from kopt.pruning._carrier import groups_inside
 
 Model = TypeVar("Model", bound=keras.Model)
 
@@ -52,8 +51,7 @@ def rewind(model: Model, weights: Sequence[np.ndarray]) -> Model:
     array([1., 0., 3.], dtype=float32)
     """
     _checks.keras_model("model", model)
-    states = [carried(layer) for layer in with_nested_layers(model)]
-    groups = [group for state in states if state for group in state.groups]
+    groups = groups_inside(model)
     if not groups:
         raise ValueError(
             f"{model.name!r} is not pruned, so there are no masks to keep. Call "
@@ -67,6 +65,8 @@ def rewind(model: Model, weights: Sequence[np.ndarray]) -> Model:
             "`weights` must be what `model.get_weights()` gave earlier in training. "
             f"Received arrays of shapes {given}; the model's are {shapes}."
         )
+    for group in groups:
+        group.settle()
     model.set_weights(list(weights))
     for group in groups:
         group.begin_anew()

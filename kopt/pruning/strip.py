@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from typing import TypeVar
 
 import keras
@@ -8,7 +9,8 @@ from kopt import _checks
 from kopt._keras.compiled import forget_compiled_functions
 from kopt._keras.layer_tree import with_nested_layers
 from kopt._registry import register
-from kopt.pruning._carrier import carried, drop
+from kopt.pruning._carrier import carried, drop, groups_inside
+from kopt.pruning._progress import refilled, unfinished, waiting
 
 Model = TypeVar("Model", bound=keras.Model)
 
@@ -19,7 +21,8 @@ def strip_pruning(model: Model) -> Model:
 
     What is left is a plain model: its own class, its own constraints, a file that
     loads without kopt. Training it further fills the zeros again. A model that is not
-    pruned comes back as it is.
+    pruned comes back as it is. A warning says so where the schedule has not come to its
+    end, or where weights from before they were pruned are turned to zero once more.
 
     Args:
         model: A Keras 3 model, changed in place, with the models inside it.
@@ -37,6 +40,12 @@ def strip_pruning(model: Model) -> Model:
     ('Sequential', 0.75)
     """
     _checks.keras_model("model", model, built=False)
+    groups = groups_inside(model)
+    for group in groups:
+        group.settle()
+    for shortfall in (refilled(groups), waiting(groups) or unfinished(groups)):
+        if shortfall is not None:
+            warnings.warn(shortfall, stacklevel=2)
     for layer in with_nested_layers(model):
         state = carried(layer)
         if state is None:

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from kopt._keras.layer_tree import nested_layers, own_layers, with_nested_layers
+from kopt._keras.saved_whole import SavedWhole, refuse_h5
 from kopt.quantization._layer_quantizer import LayerQuantizer
 from kopt.quantization._operations import hold_quantizers, is_graph, own_operations
 from kopt.quantization._quantized_layer import (
@@ -26,12 +27,13 @@ from kopt.quantization._quantized_layer import (
 )
 
 
-class QuantizedContainer:
+class QuantizedContainer(SavedWhole):
     """What every such container has in common. Saved as `kopt>QuantizedContainer`."""
 
     float_class: type[keras.Layer]
 
     def get_config(self) -> dict[str, Any]:
+        refuse_h5(self)
         with float_again(self):
             layer = keras.saving.serialize_keras_object(self)
         # Keras compiles what it loads from the outer config.

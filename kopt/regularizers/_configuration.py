@@ -17,6 +17,7 @@ from typing import Any
 
 import keras
 
+from kopt._keras.saved_whole import SavedWhole, refuse_h5
 from kopt.regularizers._targets import Target, share_with_attentions
 
 _NAME = "KeepsRegularizers"
@@ -79,7 +80,7 @@ class _Mark(keras.regularizers.Regularizer):
 
 
 @keras.saving.register_keras_serializable("kopt", _NAME)
-class KeepsRegularizers:
+class KeepsRegularizers(SavedWhole):
     """Comes before a model's class and saves its regularizers with it."""
 
     class_before: type
@@ -94,6 +95,7 @@ class KeepsRegularizers:
         return clone
 
     def get_config(self) -> dict[str, Any]:
+        refuse_h5(self)
         with _as_plain(self):
             model = keras.saving.serialize_keras_object(self)
         # Compiling is left to Keras, which may have been told not to.

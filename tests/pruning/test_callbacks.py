@@ -5,6 +5,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from kopt.pruning import (
     ConstantSparsity,
+    OneShot,
     PolynomialDecay,
     PruningSummaries,
     UpdatePruningStep,
@@ -79,7 +80,7 @@ def test_the_step_callback_changes_nothing():
 @pytest.mark.parametrize("make", [UpdatePruningStep, lambda: PruningSummaries("logs")])
 def test_a_model_that_is_not_pruned_is_refused(make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model = strip_pruning(prune_low_magnitude(mlp()))
+    model = strip_pruning(prune_low_magnitude(mlp(), OneShot(0.5)))
     with pytest.raises(ValueError, match="is for pruned models"):
         fit(model, make())
     assert not list(tmp_path.iterdir())

@@ -3,8 +3,9 @@ import matplotlib.pyplot as pyplot
 import numpy as np
 import pytest
 
+from kopt import pruning
 from kopt.pruning import sparsity_report
-from tests.pruning.nets import layers, mlp, pruned_mlp
+from tests.pruning.nets import growing, layers, mlp, pruned_mlp
 
 
 def small():
@@ -71,3 +72,30 @@ def test_a_plot_has_a_bar_for_each_weight_with_its_share_of_zeros():
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["net/in/kernel", "net/out/kernel"]
     pyplot.close(axes.figure)
+
+
+def test_the_table_has_what_was_asked_for_beside_what_there_is():
+    model = pruning.prune_low_magnitude(mlp(), growing(final=0.8))
+    lines = str(sparsity_report(model)).splitlines()
+    assert lines[0].split()[-1] == "target"
+    assert lines[1].endswith("19.8 %  80.0 %")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (dict(scope="global"), (0.5, "all weights")),
+        (dict(structure="filters"), (0.5, "units")),
+        (dict(sparsity_m_by_n=(1, 4)), (0.25, "")),
+        (dict(criterion="magnitude"), (0.5, "")),
+    ],
+)
+def test_the_target_says_what_it_is_a_share_of(arguments, expected):
+    model = pruning.prune_low_magnitude(mlp(), growing(), **arguments)
+    first = sparsity_report(model).weights[0]
+    assert (first.target, first.target_of) == expected
+
+
+def test_a_weight_without_a_mask_has_no_target():
+    model = pruning.prune_low_magnitude(mlp(), growing(), layers=["dense"])
+    assert [weight.target for weight in sparsity_report(model).weights] == [0.5, None]

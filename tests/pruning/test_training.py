@@ -115,7 +115,8 @@ def test_all_ways_of_compiling_give_the_same_weights(scope):
 def test_steps_are_updates_when_gradients_are_accumulated(library):
     model = prune_low_magnitude(mlp(), pruning.ConstantSparsity(0.5, 5))
     model.compile(library.SGD(0.1, gradient_accumulation_steps=3), "mse")
-    train(model, epochs=1)
+    with pytest.warns(UserWarning, match="has seen 2 steps"):
+        train(model, epochs=1)
     assert sparsities(model) == [0.0, 0.0]
     train(model, epochs=1)
     assert steps(model) == [5, 5]
