@@ -12,7 +12,7 @@ def test_averages_stand_beside_their_weights(make):
     weights = [keras.Variable([1.0]), keras.Variable([5.0])]
     optimizer = make(0.0, use_ema=True)
     assert averages(optimizer) == []
-    optimizer.apply([keras.ops.ones_like(weight) for weight in weights], weights)
+    optimizer.build(weights)
     pairs = averages(optimizer)
     assert [id(weight) for weight, _ in pairs] == [id(weight) for weight in weights]
     for (_, average), value in zip(pairs, (7.0, 8.0), strict=True):
