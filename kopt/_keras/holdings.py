@@ -15,6 +15,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kopt._keras.saveable import is_attached_state
+
 # Attributes that lead from a layer to the graphs it was called in, and so to models
 # that it is no part of.
 _GRAPH = {"_inbound_nodes", "_outbound_nodes"}
@@ -41,13 +43,21 @@ _WITH_PARTS = (
 _LIBRARIES = ("keras", "tensorflow", "numpy", "tf_keras", "wrapt", "threading")
 
 
-def holdings(layer: keras.Layer) -> Iterator[Any]:
-    """A layer and all objects in its attributes, at any depth, each once."""
+def holdings(layer: keras.Layer, *, attached: bool = True) -> Iterator[Any]:
+    """A layer and all objects in its attributes, at any depth, each once.
+
+    Args:
+        layer: A layer or model.
+        attached: Whether to look into the state that kopt attaches to a model, such as
+            masks. No pass through the model reads it.
+    """
     waiting: list[Any] = [layer]
     seen: set[int] = set()
     while waiting:
         thing = waiting.pop()
         if isinstance(thing, _LEAVES) or id(thing) in seen:
+            continue
+        if not attached and is_attached_state(thing):
             continue
         seen.add(id(thing))
         yield thing
@@ -60,9 +70,10 @@ def held_layers(layer: keras.Layer) -> set[int]:
     return {id(one) for one in holdings(layer) if isinstance(one, keras.Layer)}
 
 
-def held_variables(layer: keras.Layer) -> list[Any]:
+def held_variables(layer: keras.Layer, *, attached: bool = True) -> list[Any]:
     """The variables of Keras and TensorFlow that a layer holds, tracked or not."""
-    found = [one for one in holdings(layer) if isinstance(one, _VARIABLES)]
+    things = holdings(layer, attached=attached)
+    found = [one for one in things if isinstance(one, _VARIABLES)]
     # Keras's variables have one of TensorFlow's inside.
     inside = {id(one.value) for one in found if isinstance(one, keras.Variable)}
     return [one for one in found if id(one) not in inside]

@@ -24,27 +24,32 @@ from keras.src.random.seed_generator import (
 from kopt._keras.holdings import held_variables
 
 
-def model_state(model: keras.Model) -> list[Any]:
-    """Every variable that a model reads or moves, each once.
+def model_state(model: keras.Model, *, attached: bool = True) -> list[Any]:
+    """Every variable that belongs to a model, each once.
 
     First those of `model.variables`, in their order; then those that Keras does not
     track: states of recurrent layers, variables in attributes of any kind, metrics, the
     hyperparameters that kopt keeps in variables. Last the seed that `keras.random`
     draws from where none is given.
+
+    Args:
+        model: A built model.
+        attached: Whether to list what kopt attaches to a model, such as masks.
     """
     # It belongs to a thread; those of replicas have none, and Keras cannot make one
     # there.
     unseeded = get_global_attribute(GLOBAL_SEED_GENERATOR)
     seeds = [] if unseeded is None else [unseeded.state]
-    found = [*model.variables, *held_variables(model), *seeds]
+    found = [*model.variables, *held_variables(model, attached=attached), *seeds]
     return list({id(variable): variable for variable in found}.values())
 
 
 def other_variables(model: keras.Model) -> list[Any]:
-    """The state of a model but for trainable weights and the metrics of a fit."""
+    """What a pass reads beside trainable weights, but for the metrics of a fit."""
     apart = [*model.trainable_variables, *model.metrics_variables]
     left_out = {id(variable) for variable in apart}
-    return [one for one in model_state(model) if id(one) not in left_out]
+    found = model_state(model, attached=False)
+    return [one for one in found if id(one) not in left_out]
 
 
 def make_unseeded_generator() -> None:
@@ -72,7 +77,7 @@ def state_kept(model: keras.Model, moving: Iterable[Any] = ()) -> Iterator[None]
     trained = {id(variable) for variable in [*model.trainable_variables, *moving]}
     kept = [
         (variable, read(variable))
-        for variable in model_state(model)
+        for variable in model_state(model, attached=False)
         if id(variable) not in trained
     ]
     try:

@@ -20,6 +20,8 @@ class KerasDoor(keras.optimizers.Optimizer):
     """What Keras calls, reduced to one hook: `take_step`."""
 
     built: bool
+    #: Whether constraints see updates alone, not batches whose gradients only gather.
+    constrains_updates = True
     #: State that was loaded before there were variables to hold it.
     waiting: Mapping[str, Any] = MappingProxyType({})
 
@@ -43,8 +45,12 @@ class KerasDoor(keras.optimizers.Optimizer):
             )
         keras.optimizers.Optimizer.learning_rate.fset(self, value)
 
-    def take_step(self, gradients: list[Any], positions: list[int]) -> None:
-        """Update the variables at `positions` by their gradients."""
+    def take_step(self, gradients: list[Any], positions: list[int]) -> Any:
+        """Update the variables at `positions` by their gradients.
+
+        Returns:
+            How far the counter of batches is to go.
+        """
         raise NotImplementedError
 
     def apply(
@@ -74,14 +80,17 @@ class KerasDoor(keras.optimizers.Optimizer):
             gradients, variables = self._overwrite_variables_directly_with_gradients(
                 gradients, variables
             )
+            counted = 1
             if gradients:
-                self.take_step(gradients, [self.position(v) for v in variables])
+                counted = self.take_step(
+                    gradients, [self.position(v) for v in variables]
+                )
         # After the gradients: a batch that turns out to be missing, when data of
         # unknown length end, must not count.
         given = tf.nest.flatten(list(grads), expand_composites=True)
         with tf.control_dependencies([g for g in given if g is not None]):
             # Keras's own counter counts batches; `iterations` counts updates.
-            self._iterations.assign_add(1)
+            self._iterations.assign_add(counted)
 
     def initial_rate(self) -> float | None:
         """The rate that was given, or the highest of the schedule, where it tells."""
@@ -109,7 +118,7 @@ class KerasDoor(keras.optimizers.Optimizer):
 
     @property
     def batches(self) -> keras.Variable:
-        """How many batches were seen; `iterations` counts updates."""
+        """Keras's counter, of batches; `iterations` counts updates."""
         return self._iterations
 
     def is_overwritten(self, variable: keras.Variable) -> bool:

@@ -46,7 +46,7 @@ def moves_variables(optimizer: keras.optimizers.Optimizer) -> Any:
         `True`, or a boolean tensor where the optimizer accumulates gradients.
     """
     steps = optimizer.gradient_accumulation_steps
-    if not steps:
+    if not steps or getattr(optimizer, "constrains_updates", False):
         return True
     # `iterations` counts updates; only the private counter knows the batches between.
     return keras.ops.equal((optimizer._iterations + 1) % steps, 0)

@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Any
+from weakref import WeakKeyDictionary
+
 import keras
 import numpy as np
 
 from kopt._keras.averages import averages
 from kopt.callbacks import _targets
-from kopt.optimizers import Wrapper
+from kopt.optimizers import Optimizer, Wrapper
 
 
-class WrapperPoint:
-    """The evaluation point of a kopt wrapper, which records where the model is.
+class RecordedPoint:
+    """The evaluation point of a kopt optimizer, which records where the model is.
 
     Args:
-        wrapper: The wrapper that the model is compiled with.
+        optimizer: A wrapper, or an optimizer with `use_ema`.
     """
 
-    def __init__(self, wrapper: Wrapper) -> None:
-        self._wrapper = wrapper
+    def __init__(self, optimizer: Wrapper | Optimizer) -> None:
+        self._optimizer = optimizer
 
     def swap_to_eval(self) -> bool:
         """Bring the model there; whether it was elsewhere."""
         before = self._at()
-        self._wrapper.swap_to_eval()
+        self._optimizer.swap_to_eval()
         return self._at() != before
 
     def swap_to_train(self) -> None:
         """Bring the model back, bit for bit."""
-        self._wrapper.swap_to_train()
+        self._optimizer.swap_to_train()
+
+    def finalized(self) -> None:
+        """Keras has asked the optimizer for the weights to keep."""
 
     def _at(self) -> list[int]:
-        """Where the wrappers, from the outer to the inner, say that the model is."""
-        points, level = [], self._wrapper
-        while isinstance(level, Wrapper):
-            points += [int(level.point.numpy())] if level.built else []
-            level = level.inner_optimizer
+        """Where the optimizers, from the outer to the inner, say that the model is."""
+        points: list[int] = []
+        level: Any = self._optimizer
+        while isinstance(level, (Wrapper, Optimizer)):
+            point = level.point if level.built else None
+            points += [] if point is None else [int(point.numpy())]
+            level = getattr(level, "inner_optimizer", None)
         return points
 
 
 class AveragePoint:
-    """The moving average of an optimizer with `use_ema`.
+    """The moving average of an optimizer of Keras with `use_ema`.
 
-    Keras writes the average over the weights when `fit` ends, and its optimizers do not
-    record it. So the model is at the average only while it is evaluated, a checkpoint
-    finds it as it was trained, and the last weights are remembered for the next `fit`.
+    It does not record what the model holds, so the weights that train are remembered
+    here while the model is elsewhere, and a checkpoint of the model does not hold them.
 
     Args:
         optimizer: An optimizer with `use_ema`.
@@ -52,55 +59,70 @@ class AveragePoint:
 
     def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
         self._optimizer = optimizer
-        self._trained: list[np.ndarray] = []
-        self._at_average = self._written = False
+        # What trained, and what was written over it, for each variable.
+        self._away: list[tuple[keras.Variable, np.ndarray, np.ndarray]] = []
 
     def swap_to_eval(self) -> bool:
         """Bring the model there; whether it was elsewhere."""
-        if self._written:
-            self._written, self._at_average = False, True
-            return True
-        if self._at_average or not _targets.batches_seen(self._optimizer):
+        if self._away or not _targets.batches_seen(self._optimizer):
             return False
-        self.remember()
-        for variable, average in self._pairs():
-            variable.assign(average)
-            if variable.constraint is not None:
-                variable.assign(variable.constraint(variable))
-        self._at_average = True
+        for variable, average in averages(self._optimizer):
+            if variable.trainable:
+                trained = _copy(variable)
+                self._away.append((variable, trained, _written(variable, average)))
         return True
 
     def swap_to_train(self) -> None:
-        """Bring the model back, bit for bit."""
-        if not self._at_average:
-            return
-        for (variable, _), value in zip(self._pairs(), self._trained, strict=True):
-            variable.assign(value)
-        self._at_average = False
+        """Bring the model back, bit for bit, where nobody else has written since."""
+        for variable, trained, written in self._away:
+            if variable.trainable and np.array_equal(_copy(variable), written):
+                variable.assign(trained)
+        self._away = []
 
-    def remember(self) -> None:
-        """Note the weights that the model is trained at."""
-        self._trained = [
-            np.array(keras.ops.convert_to_numpy(variable))
-            for variable, _ in self._pairs()
-        ]
-
-    def written(self) -> None:
-        """Note that Keras has put the average into the model."""
-        self._written = bool(self._trained)
-
-    def _pairs(self) -> list[tuple[keras.Variable, keras.Variable]]:
-        return averages(self._optimizer)
+    def finalized(self) -> None:
+        """Keras has written the averages over the model, without constraints."""
+        kept = {id(v): a for v, a in averages(self._optimizer)}
+        for place, (variable, trained, _) in enumerate(self._away):
+            average = kept[id(variable)]
+            if np.array_equal(_copy(variable), _cast(average, variable)):
+                written = _written(variable, average)
+                self._away[place] = variable, trained, written
 
 
-Point = WrapperPoint | AveragePoint
+Point = RecordedPoint | AveragePoint
+
+_average_points: WeakKeyDictionary[Any, AveragePoint] = WeakKeyDictionary()
 
 
 def point_of(optimizer: keras.optimizers.Optimizer) -> Point | None:
-    """The evaluation point of an optimizer, or `None` if it has just one point."""
+    """The evaluation point of an optimizer, or `None` if it has just one point.
+
+    The same object for the same optimizer of Keras, whichever callback asks.
+    """
     level = optimizer
     while isinstance(level, Wrapper):
         if level.evaluates_at is not None:
-            return WrapperPoint(optimizer)
+            return RecordedPoint(optimizer)
         level = level.inner_optimizer
-    return AveragePoint(level) if getattr(level, "use_ema", False) else None
+    if not getattr(level, "use_ema", False):
+        return None
+    if isinstance(level, Optimizer):
+        return RecordedPoint(level)
+    return _average_points.setdefault(level, AveragePoint(level))
+
+
+def _written(variable: keras.Variable, average: keras.Variable) -> np.ndarray:
+    """Write an average into a variable, under its constraint."""
+    variable.assign(average)
+    if variable.constraint is not None:
+        variable.assign(variable.constraint(variable))
+    return _copy(variable)
+
+
+def _copy(variable: keras.Variable) -> np.ndarray:
+    # What Keras returns may share the variable's memory.
+    return np.array(keras.ops.convert_to_numpy(variable))
+
+
+def _cast(average: keras.Variable, variable: keras.Variable) -> np.ndarray:
+    return np.array(keras.ops.convert_to_numpy(keras.ops.cast(average, variable.dtype)))

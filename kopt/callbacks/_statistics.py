@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
@@ -69,6 +70,34 @@ def estimate(model: keras.Model, data: Any, batches: int) -> None:
         )
     for (variable, _), mean in zip(statistics(model), means, strict=True):
         variable.assign(mean)
+
+
+#: By model: each variable, its value in training and the one that was estimated.
+_remembered: WeakKeyDictionary[
+    keras.Model, list[tuple[keras.Variable, np.ndarray, np.ndarray]]
+] = WeakKeyDictionary()
+
+
+def estimate_for_now(model: keras.Model, data: Any, batches: int) -> None:
+    """The same, until `put_back` is called."""
+    trained = statistics(model)
+    estimate(model, data, batches)
+    _remembered[model] = [
+        (variable, old, new)
+        for (variable, old), (_, new) in zip(trained, statistics(model), strict=True)
+    ]
+
+
+def are_of_now(model: keras.Model) -> bool:
+    """Whether `put_back` has something to put back."""
+    return model in _remembered
+
+
+def put_back(model: keras.Model) -> None:
+    """Give a model its statistics of training, where nobody else wrote since."""
+    for variable, trained, estimated in _remembered.pop(model, []):
+        if np.array_equal(keras.ops.convert_to_numpy(variable), estimated):
+            variable.assign(trained)
 
 
 def batches_of(data: Any, batches: int) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Act when the training step of a `fit` fails: the one thing that callbacks miss."""
+"""Act when a model's compiled step fails: the one thing that callbacks miss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 class StepGuard:
-    """Stands around a model's `train_function` and tells of its exceptions.
+    """Stands around one of a model's compiled functions and tells of its exceptions.
 
     Keras calls no callback when training is interrupted or fails. The guard lets the
     exception pass on after `on_failure` has run. It only watches the batch after each
@@ -18,34 +18,71 @@ class StepGuard:
     nothing in a later one.
 
     Args:
-        model: A model in `fit`.
+        model: A model in `fit`, or in another method that runs batches.
         on_failure: Called without arguments.
+        name: The model's attribute that holds the function.
     """
 
-    def __init__(self, model: keras.Model, on_failure: Callable[[], None]):
+    def __init__(
+        self,
+        model: keras.Model,
+        on_failure: Callable[[], None],
+        name: str = "train_function",
+    ):
         self._model = model
         self._on_failure = on_failure
+        self._name = name
         self._expecting = False
-        self._train_function = model.train_function
+        self._function = getattr(model, name)
         self._guarded = self._run
-        model.train_function = self._guarded
+        setattr(model, name, self._guarded)
 
     def expect(self) -> None:
         """Watch the coming batch."""
         self._expecting = True
 
     def remove(self) -> None:
-        """Give the model its own `train_function` back."""
-        if self._model.train_function is self._guarded:
-            self._model.train_function = self._train_function
+        """Give the model its own function back."""
+        if getattr(self._model, self._name) is self._guarded:
+            setattr(self._model, self._name, self._function)
 
     def _run(self, iterator: Any) -> Any:
         expecting, self._expecting = self._expecting, False
         try:
-            return self._train_function(iterator)
+            return self._function(iterator)
         except (StopIteration, tf.errors.OutOfRangeError):
             raise  # The end of the data.
         except BaseException:
             if expecting:
                 self._on_failure()
             raise
+
+
+class BeforeNextStep:
+    """Calls something once, before the next batch that a model trains on.
+
+    Also in a later `fit` with other callbacks, or in `train_on_batch`; not once the
+    model was compiled again.
+
+    Args:
+        model: A model whose training function was made.
+        action: Called without arguments.
+    """
+
+    def __init__(self, model: keras.Model, action: Callable[[], None]):
+        self._model = model
+        self._action = action
+        self._function = model.train_function
+        self._replaced = self._run
+        if self._function is not None:
+            model.train_function = self._replaced
+
+    def remove(self) -> None:
+        """Give the model its own function back."""
+        if self._model.train_function is self._replaced:
+            self._model.train_function = self._function
+
+    def _run(self, iterator: Any) -> Any:
+        self.remove()
+        self._action()
+        return self._function(iterator)

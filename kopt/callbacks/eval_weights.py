@@ -8,6 +8,7 @@ import numpy as np
 from kopt import _checks
 from kopt._registry import register
 from kopt.callbacks import _points, _statistics, _targets
+from kopt.callbacks._step_guard import BeforeNextStep, StepGuard
 
 
 @register("callbacks", serializable=False)
@@ -22,17 +23,20 @@ class EvalWeights(keras.callbacks.Callback):
     - Validation and, where it is passed to them, `evaluate` and `predict` run at the
       evaluation point.
     - When an epoch ends the model holds it too, so `ModelCheckpoint` saves and
-      `EarlyStopping` restores those weights. Put `EvalWeights` before them.
-    - When an epoch begins the model goes back, bit for bit; also in another `fit` and
-      from a loaded checkpoint, for the optimizer's state says what the model holds.
+      `EarlyStopping` restores the weights that scored what the history says. Put
+      `EvalWeights` before them; after an epoch with validation any order will do.
+    - When training continues the model goes back, bit for bit; also in another `fit`,
+      with or without the callback, and after validation was interrupted.
+    - Weights that somebody else has written meanwhile (`set_weights`, the best ones by
+      `EarlyStopping`) are where training continues.
 
-    With `use_ema` of Keras, whose state does not say it, checkpoints hold the training
-    weights as without the callback, and the next `fit` goes back to these only with the
-    same callback object.
+    The state of kopt's optimizers says what the model holds, so a loaded checkpoint
+    resumes from the weights that train. With an optimizer of Keras and `use_ema`, whose
+    state does not say it, a checkpoint holds the average alone.
 
     Batch normalization keeps statistics of the weights that were trained. With
     `statistics` they are taken again at each evaluation point, over some batches, and
-    put back when training goes on.
+    put back when training continues.
 
     Args:
         statistics: Inputs to take batch statistics from: an array, a `tf.data.Dataset`,
@@ -72,7 +76,14 @@ class EvalWeights(keras.callbacks.Callback):
         self._optimizer: Any = None
         self._fitting = False
         self._came = False
-        self._trained: list[tuple[keras.Variable, np.ndarray]] | None = None
+        self._guard: StepGuard | None = None
+        self._return: BeforeNextStep | None = None
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        super().set_params(params)
+        # Each method that runs batches begins with this, also where the last one was
+        # interrupted.
+        self._fitting = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._look()
@@ -83,28 +94,34 @@ class EvalWeights(keras.callbacks.Callback):
         self._leave()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if not isinstance(self._point, _points.AveragePoint):
-            self._come()
-            return
-        self._leave()
-        self._point.remember()
+        self._come()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        if isinstance(self._point, _points.AveragePoint):
-            self._point.written()
+        if self._point is not None:
+            self._point.finalized()
         self._come()
         self._fitting = False
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._look()
-        self._came = self._come()
+        self._start("test_function")
+
+    def on_predict_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._start("predict_function")
+
+    def on_test_batch_begin(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        if self._guard is not None:
+            self._guard.expect()
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self._guard is not None:
+            self._guard.remove()
         # In `fit` the model stays for the callbacks at the end of the epoch.
         if self._came and not self._fitting:
             self._leave()
 
-    on_predict_begin = on_test_begin
+    on_predict_batch_begin = on_test_batch_begin
     on_predict_end = on_test_end
 
     @classmethod
@@ -117,7 +134,7 @@ class EvalWeights(keras.callbacks.Callback):
         optimizer = _targets.optimizer_of(self.model)
         if optimizer is self._optimizer:
             return
-        self._optimizer, self._trained = optimizer, None
+        self._optimizer = optimizer
         self._point = _points.point_of(optimizer)
         if self._point is None and self.statistics is None:
             kind = type(optimizer).__name__
@@ -127,20 +144,30 @@ class EvalWeights(keras.callbacks.Callback):
                 "take batch statistics anew, pass `statistics`."
             )
 
+    def _start(self, name: str) -> None:
+        """Begin to evaluate or predict with one of the model's functions."""
+        self._look()
+        self._came = self._come()
+        if self._guard is not None:
+            self._guard.remove()
+        self._guard = StepGuard(self.model, self._leave, name)
+
     def _come(self) -> bool:
         """Bring the model to its evaluation point; whether it was elsewhere."""
-        moved = self._trained is None
+        moved = not _statistics.are_of_now(self.model)
         if self._point is not None:
             moved = self._point.swap_to_eval()
         if moved and self.statistics is not None:
-            self._trained = _statistics.statistics(self.model)
-            _statistics.estimate(self.model, self.statistics, self.batches)
+            _statistics.estimate_for_now(self.model, self.statistics, self.batches)
+        if moved:
+            self._return = BeforeNextStep(self.model, self._leave)
         return moved
 
     def _leave(self) -> None:
         """Bring the model back to where it is trained."""
+        if self._return is not None:
+            self._return.remove()
+            self._return = None
         if self._point is not None:
             self._point.swap_to_train()
-        for variable, value in self._trained or []:
-            variable.assign(value)
-        self._trained = None
+        _statistics.put_back(self.model)

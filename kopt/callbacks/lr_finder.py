@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from kopt import _checks, _extras
+from kopt._keras.callbacks_beside import callbacks_beside
 from kopt._registry import register
-from kopt.callbacks import _range_test, _targets
+from kopt.callbacks import _range_test, _sweep_company, _targets
 from kopt.callbacks._snapshot import Snapshot, training_state
 from kopt.callbacks._step_guard import StepGuard
 
@@ -34,7 +35,11 @@ class LRFinder(keras.callbacks.Callback):
     what TensorFlow draws by itself goes on, such as the order in which data are
     shuffled.
 
-    Give `fit` plenty of `epochs`; no more are run than the sweep needs.
+    Give `fit` plenty of `epochs`; no more are run than the sweep needs. Give the sweep
+    a `fit` of its own, too: what else drives the rate, stops training, or saves, swaps
+    and restores weights (`FitSchedule`, `EarlyStopping`, `EvalWeights`, a second
+    `LRFinder`, a `ModelCheckpoint` where the sweep takes more than an epoch ...) is
+    refused beside it.
 
     Args:
         start: The first rate. Greater than 0. Defaults to `1e-7`.
@@ -54,7 +59,8 @@ class LRFinder(keras.callbacks.Callback):
     Raises:
         ValueError: If an argument is out of its range; and when training begins, if
             the model is not built, the optimizer's rate is driven by a schedule, or
-            `epochs` are too few.
+            `epochs` are too few; or if another callback of the same `fit` drives the
+            rate, then or at any batch, or would act on the sweep.
 
     Reference:
         Smith, 2015, Cyclical Learning Rates for Training Neural Networks,
@@ -167,6 +173,7 @@ class LRFinder(keras.callbacks.Callback):
         (self._rate,) = _targets.find(self.model, "learning_rate")
         _targets.build(self.model)
         self._check_length()
+        self._check_company()
         self._sweep = np.geomspace(self.start, self.end, self.steps)
         self.learning_rates = self.losses = np.empty(0)
         self._finished = False
@@ -182,12 +189,14 @@ class LRFinder(keras.callbacks.Callback):
         # The loss in the logs is the mean since the last reset: now that of one batch.
         self.model.reset_metrics()
         self._rate.assign(self._sweep[len(self.losses)])
+        self._given = float(self._rate.numpy())
         if self._guard is not None:
             self._guard.expect()
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
+        self._check_rate()
         loss = self._loss(logs or {})
         if math.isfinite(loss):
             self.losses = np.append(self.losses, loss)
@@ -232,15 +241,51 @@ class LRFinder(keras.callbacks.Callback):
             "`train_step`."
         )
 
+    def _check_company(self) -> None:
+        points = self._points_an_epoch()
+        for other in callbacks_beside(self):
+            reason = _sweep_company.conflict(
+                other, self.model, self._rate, one_epoch=points >= self.steps
+            )
+            if isinstance(other, LRFinder):
+                reason = "sweeps the learning rate too"
+            if reason:
+                raise ValueError(
+                    f"LRFinder cannot run beside {type(other).__name__}, which "
+                    f"{reason}. Give the sweep a `fit` of its own: "
+                    "`model.fit(..., callbacks=[finder])`."
+                )
+
+    def _check_rate(self) -> None:
+        rate = float(self._rate.numpy())
+        if rate == self._given:
+            return
+        self.restore()
+        kinds = {type(other).__name__ for other in callbacks_beside(self)}
+        named = ", ".join(sorted(kinds - {"History", "ProgbarLogger"}))
+        raise ValueError(
+            f"The learning rate was {rate:g} at the end of a batch for which LRFinder "
+            f"had set {self._given:g}, so the sweep says nothing: something else "
+            f"drives it. The callbacks beside LRFinder are: {named or 'none'}. Give "
+            "the sweep a `fit` of its own: `model.fit(..., callbacks=[finder])`."
+        )
+
+    def _points_an_epoch(self) -> int:
+        steps = (self.params or {}).get("steps")
+        if not steps:
+            return self.steps
+        return math.ceil(steps / self.model.steps_per_execution)
+
     def _unguard(self) -> None:
         if self._guard is not None:
             self._guard.remove()
         self._guard = None
 
     def _check_length(self) -> None:
-        steps, epochs = self.params["steps"], self.params["epochs"]
-        batches = self.model.steps_per_execution
-        points = math.ceil(steps / batches) if steps else self.steps
+        # A list of callbacks that the user made does not know how long `fit` runs.
+        params = self.params or {}
+        steps, epochs = params.get("steps"), params.get("epochs", self.steps)
+        points = self._points_an_epoch()
         if points * epochs < self.steps:
             raise ValueError(
                 f"The sweep has {self.steps} steps, but {epochs} epoch(s) of {steps} "

@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
-from keras import ops
+
+from kopt._kernels.axes import kernel_axes
+from kopt._kernels.folding import Folding
 
 Tensor = Any
 
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _CONVOLUTIONS = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
     keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
@@ -50,21 +50,16 @@ class Rows(NamedTuple):
 
     def of(self, weight: Tensor) -> Tensor:
         """The weight as `(rows, numbers)`."""
-        order = self._order()
-        moved = weight if order == sorted(order) else ops.transpose(weight, order)
-        return ops.reshape(moved, (self.number, self.length))
+        return self._folding.fold(weight)
 
     def weight(self, rows: Tensor) -> Tensor:
         """The inverse of `of`."""
-        order = self._order()
-        moved = ops.reshape(rows, [self.shape[axis] for axis in order])
-        if order == sorted(order):
-            return moved
-        return ops.transpose(moved, np.argsort(order).tolist())
+        return self._folding.unfold(rows)
 
-    def _order(self) -> list[int]:
-        rest = [axis for axis in range(len(self.shape)) if axis not in self.axes]
-        return [*self.axes, *rest]
+    @property
+    def _folding(self) -> Folding:
+        rest = tuple(a for a in range(len(self.shape)) if a not in self.axes)
+        return Folding(self.shape, (self.axes, rest))
 
 
 def rows_of(
@@ -74,13 +69,12 @@ def rows_of(
 
     Only kernels of convolutions have channels: the axes of their outputs.
     """
-    axes = _channel_axes(layer, name) if per_channel else ()
-    return Rows(tuple(shape), tuple(axis % len(shape) for axis in axes))
+    axes = _channel_axes(layer, name, len(shape)) if per_channel else ()
+    return Rows(tuple(shape), axes)
 
 
-def _channel_axes(layer: keras.Layer, name: str) -> tuple[int, ...]:
-    if isinstance(layer, _DEPTHWISE) or name.startswith("depthwise"):
-        return (-2, -1)
-    if isinstance(layer, _TRANSPOSED):
-        return (-2,)
-    return (-1,) if isinstance(layer, _CONVOLUTIONS) else ()
+def _channel_axes(layer: keras.Layer, name: str, rank: int) -> tuple[int, ...]:
+    if not (isinstance(layer, _CONVOLUTIONS) or name.startswith("depthwise")):
+        return ()
+    axes = kernel_axes(layer, name, rank)
+    return () if axes is None else axes.filters

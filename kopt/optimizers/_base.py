@@ -7,20 +7,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from kopt import _checks
 from kopt._keras.optimizer_adapter import KerasDoor
 from kopt.optimizers import _saving
-from kopt.optimizers._engine import Engine, constrain
+from kopt.optimizers._averages import Averaging
+from kopt.optimizers._engine import Engine
 from kopt.optimizers._formula import Formula
 from kopt.optimizers._options import CommonOptions as CommonOptions
 from kopt.optimizers._options import Options as Options
 from kopt.optimizers._options import checked, checked_group
+from kopt.optimizers._places import NEW, TRAINING
 from kopt.optimizers._plan import Plan, make_plans
+from kopt.optimizers._resetting import Resettable
+from kopt.optimizers._tracks import PUT_ASIDE
 from kopt.optimizers.param_group import ParamGroup
 
 
-class Optimizer(Formula, KerasDoor):
+class Optimizer(Formula, Averaging, Resettable, KerasDoor):
     """What all kopt optimizers share: a method adds its formula and its state.
 
     A subclass gives `slots`, the state of a variable, and `update`, a pure function
@@ -39,13 +44,15 @@ class Optimizer(Formula, KerasDoor):
         clipvalue: Largest absolute value in a gradient.
         global_clipnorm: Longest joint norm of all gradients.
         use_ema: Keep a moving average of the weights, and write it into the model when
-            `fit` ends. It moves once an update, after constraints.
+            `fit` ends. It moves once an update, after constraints, for the variables
+            that have a gradient. Where others write the weights, it starts again.
         ema_momentum: Momentum of that average. Defaults to `0.99`.
         ema_overwrite_frequency: Write the average into the model every so many
             updates. Defaults to `None`, only at the end.
         loss_scale_factor: Factor on the loss, taken out of the gradients again.
-        gradient_accumulation_steps: Update once in so many batches, by their mean
-            gradient.
+        gradient_accumulation_steps: Update a variable by the mean of this many of its
+            gradients. Each variable counts its own; a batch without a gradient for it
+            leaves its sum alone.
         name: Name of the optimizer.
         weight_decay_mode: `"decoupled"` (Loshchilov & Hutter, arXiv:1711.05101) takes
             `learning_rate * weight_decay` of each weight. `"independent"` takes
@@ -61,9 +68,14 @@ class Optimizer(Formula, KerasDoor):
         cautious: Drop the parts of a direction that go against the present gradient
             (arXiv:2411.16085). Defaults to `False`.
         gradient_centralization: Take each unit's mean off its gradient
-            (arXiv:2004.01461). Defaults to `False`.
+            (arXiv:2004.01461). A unit is one output with all that feeds it, as the
+            layer of a kernel has them: a filter, a channel of a depthwise convolution,
+            a dimension of a head, a row of an embedding. Kernels of other layers have
+            their outputs on the last axis, unless the layer's class says where in
+            `kernel_axes` (see `docs/moving.md`). Defaults to `False`.
         agc: Largest ratio of a unit's gradient norm to its weight norm
-            (arXiv:2102.06171), commonly `0.01`. Defaults to `None`.
+            (arXiv:2102.06171), commonly `0.01`. A bias or a scale is one unit.
+            Defaults to `None`.
         param_groups: `ParamGroup`s, settings for some variables.
         sparse: How the gradient of an embedding is used. `"exact"` gives the result of
             the dense gradient; `"lazy"` updates and decays only rows that the batch
@@ -150,21 +162,44 @@ class Optimizer(Formula, KerasDoor):
         self.keras_lists(
             [plan.average for plan in plans], [plan.accumulator for plan in plans]
         )
-        self._engine = Engine(self, plans)
+        with keras.name_scope(self.name, caller=self):
+            self._engine = Engine(self, plans)
         self.built = True
         self.take_up_waiting()
 
-    def take_step(self, gradients: list[Any], positions: list[int]) -> None:
+    def take_step(self, gradients: list[Any], positions: list[int]) -> Any:
         assert self._engine is not None  # `apply` builds first.
-        self._engine.take_step(gradients, positions)
+        return self._engine.take_step(gradients, positions)
 
-    def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
-        """Write the moving averages into the model, if `use_ema`, constraints kept."""
-        for plan in self._engine.plans if self._engine else []:
-            variable = plan.variable
-            if plan.average is not None:
-                variable.assign(plan.average)
-                constrain(variable)
+    def reset(self) -> None:
+        """Bring the state back to before the first step.
+
+        Slots, shared state, averages, accumulators and counters get their first
+        values. The learning rate, other hyperparameters and the factors of
+        `param_groups` stay as they are, for they are settings. So do the weights:
+        training starts again from those that the model holds. A compiled train step
+        goes on without tracing again. Before the optimizer is built nothing happens.
+
+        Example:
+
+        >>> weight = keras.Variable([1.0])
+        >>> optimizer = kopt.SGD(0.1, momentum=0.9)
+        >>> for _ in range(2):  # two folds
+        ...     weight.assign([1.0])
+        ...     optimizer.reset()
+        ...     for _ in range(2):
+        ...         optimizer.apply([keras.ops.ones(1)], [weight])
+        ...     print(weight.numpy().round(4))
+        [0.71]
+        [0.71]
+        """
+        settings = [self.rate_variable(), *self.hyperparameters.values()]
+        plans = self._engine.plans if self._engine else []
+        settings += [plan.factor for plan in plans]
+        self.put_back({id(variable) for variable in settings})
+        self.batches.assign(0)
+        if self._averages:
+            self._averages.forget()
 
     def exclude_from_weight_decay(
         self,
@@ -239,10 +274,14 @@ class Optimizer(Formula, KerasDoor):
         if stored <= {"iteration", "learning_rate"}:
             # Saved before the first step, when there was no state.
             named = {name: named[name] for name in stored & set(named)}
-        elif not self.built:
+            _saving.load(store, named, self.name)
+            return
+        if not self.built:
             self.__dict__["waiting"] = _saving.copy(store)
             return
-        _saving.load(store, named, self.name)
+        _saving.load(store, named, self.name, self._upgraded)
+        if self._averages:
+            self._averages.forget()
 
     def get_config(self) -> dict[str, Any]:
         arguments = [*_arguments(Optimizer), *_arguments(type(self))]
@@ -287,7 +326,30 @@ class Optimizer(Formula, KerasDoor):
             if plan.group is not None:
                 place = self.param_groups.index(plan.group)
                 counters[f"learning_rate_multiplier.{place}"] = plan.factor
+        if self._engine and self._engine.counts:
+            counters["accumulated"] = self._engine.counts.variable
+        if self._averages:
+            counters["point"] = self._averages.point
         return _saving.named_variables(counters, plans)
+
+    def _upgraded(self, stored: dict[str, Any]) -> dict[str, Any]:
+        """The state with what earlier versions did not store.
+
+        All variables had accumulated as many gradients, and the model held the weights
+        that it is trained at.
+        """
+        batches = int(stored.get("iteration", 0))
+        steps = self.gradient_accumulation_steps or 1
+        first: dict[str, Any] = {}
+        if self._engine and self._engine.counts:
+            first["accumulated"] = np.full(len(self._engine.plans), batches % steps)
+        if self._averages:
+            first["point"] = np.array(TRAINING if batches // steps else NEW)
+            for plan in self._engine.plans if self._engine else []:
+                if plan.put_aside is not None:
+                    aside = f"{PUT_ASIDE}.{plan.index}"
+                    first[aside] = np.zeros(plan.put_aside.shape)
+        return {**first, **stored}
 
 
 _DECAY_MODES = ("decoupled", "independent", "l2", "corrected", "cautious")

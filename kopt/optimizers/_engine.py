@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,10 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from kopt._kernels.axes import axes_of
 from kopt.optimizers import _transforms
+from kopt.optimizers._accumulation import Counts
+from kopt.optimizers._averages import Averages, constrain
 from kopt.optimizers._descent import Step
 from kopt.optimizers._plan import Plan
 from kopt.optimizers._sparse import is_sparse, map_values, nonzero_rows, sum_duplicates
@@ -32,9 +36,18 @@ class Engine:
         self._optimizer = optimizer
         self._replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self._updater = Updater(optimizer, self._replicas)
+        self.counts = self.averages = None
+        if optimizer.gradient_accumulation_steps:
+            self.counts = Counts(optimizer, len(plans))
+        if any(plan.average is not None for plan in plans):
+            self.averages = Averages(optimizer, plans)
 
-    def take_step(self, gradients: list[Any], positions: list[int]) -> None:
-        """Update variables by raw gradients, or add these to the accumulators."""
+    def take_step(self, gradients: list[Any], positions: list[int]) -> Any:
+        """Update variables by raw gradients, or add these to the accumulators.
+
+        Returns:
+            How far the counter of batches is to go.
+        """
         plans = [self.plans[position] for position in positions]
         scale = self._optimizer.loss_scale_factor
         if scale is not None:
@@ -42,98 +55,163 @@ class Engine:
         if self._replicas > 1:
             context = tf.distribute.get_replica_context()
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        if self._optimizer.gradient_accumulation_steps:
-            self._accumulate(gradients, plans)
+        if self.averages is not None:
+            self.averages.settle()
+        counted: Any = 1
+        if self.counts is not None:
+            counted = self._accumulate(gradients, plans)
         else:
             self._update(gradients, plans)
+        if self.averages is not None:
+            self.averages.note(self._optimizer.batches.value + counted)
+        return counted
 
-    def _accumulate(self, gradients: list[Any], plans: list[Plan]) -> None:
-        """Add up gradients; every so many batches, update by their mean."""
-        every = self._optimizer.gradient_accumulation_steps
+    def _accumulate(self, gradients: list[Any], plans: list[Plan]) -> Any:
+        """Add up gradients; update variables by the mean of enough of them."""
+        assert self.counts is not None  # Asked before.
+        given = tf.nest.flatten(gradients, expand_composites=True)
+        # After the gradients: a batch that turns out to be missing must not count.
+        with tf.control_dependencies(given):
+            received = self.counts.received(plans)
+        self._add_or_update(gradients, plans, received.due)
+        return self.counts.close(received)
 
-        def add(gradients: list[Any]) -> None:
+    def _add_or_update(self, gradients: list[Any], plans: list[Plan], due: Any) -> None:
+        def add(gradients: list[Any], due: Any) -> None:
             self._for_each(_add_to_accumulator, plans, gradients)
 
-        def update(gradients: list[Any]) -> None:
-            means = [_mean(p, g, every) for p, g in zip(plans, gradients, strict=True)]
-            lazy = self._optimizer.sparse == "lazy"
-            self._update(
-                [
-                    nonzero_rows(mean) if lazy and is_sparse(gradient) else mean
-                    for mean, gradient in zip(means, gradients, strict=True)
-                ],
-                plans,
-            )
+        def update(gradients: list[Any], due: Any) -> None:
+            self._update(self._means(gradients, plans), plans)
             self._for_each(_clear_accumulator, plans)
 
-        last = (self._optimizer.batches.value + 1) % every == 0
+        def update_some(gradients: list[Any], due: Any) -> None:
+            flags = tf.unstack(due, num=len(plans))
+            self._update(self._means(gradients, plans), plans, flags)
+            self._for_each(_clear_or_add, plans, gradients, flags)
+
+        def some(due: Any, run: Callable[[Callable[..., None]], Any]) -> None:
+            """Take the branch for all variables, or look at each of them."""
+            if len(plans) == 1:
+                run(update)()
+            else:
+                tf.cond(tf.reduce_all(due), run(update), run(update_some))
+
         if self._replicas == 1:
-            tf.cond(last, lambda: update(gradients), lambda: add(gradients))
+
+            def here(branch: Callable[..., None]) -> Callable[[], None]:
+                return lambda: branch(gradients, due)
+
+            tf.cond(tf.reduce_any(due), lambda: some(due, here), here(add))
             return
 
         # A condition may not contain a meeting of the replicas, so it is evaluated
         # where they have met, and sends all of them down the same branch.
-        def choose(strategy: tf.distribute.Strategy, gradients: Any) -> None:
-            def send(branch: Callable[[list[Any]], None]) -> Callable[[], None]:
-                def on_replica(gradients: list[Any]) -> None:
+        def choose(strategy: tf.distribute.Strategy, gradients: Any, due: Any) -> None:
+            def send(branch: Callable[..., None]) -> Callable[[], None]:
+                def on_replica(gradients: list[Any], due: Any) -> None:
                     # A thread of its own: it does not know yet who is calling.
                     with keras.name_scope(self._optimizer.name, caller=self._optimizer):
-                        branch(gradients)
+                        branch(gradients, due)
 
                 def run() -> None:
                     strategy.extended.call_for_each_replica(
-                        on_replica, args=(gradients,)
+                        on_replica, args=(gradients, due)
                     )
 
                 return run
 
-            met = (self._optimizer.batches.value + 1) % every == 0
-            tf.cond(met, send(update), send(add))
+            met = strategy.experimental_local_results(due)[0]
+            tf.cond(tf.reduce_any(met), lambda: some(met, send), send(add))
 
-        tf.distribute.get_replica_context().merge_call(choose, args=(gradients,))
+        context = tf.distribute.get_replica_context()
+        context.merge_call(choose, args=(gradients, due))
 
-    def _update(self, gradients: list[Any], plans: list[Plan]) -> None:
-        ready = self._clipped(
-            [self._readied(g, p) for g, p in zip(gradients, plans, strict=True)]
-        )
-        self._for_each(self._updater.write, plans, ready, self._steps(ready, plans))
+    def _means(self, gradients: list[Any], plans: list[Plan]) -> list[Any]:
+        """The means of the accumulated gradients and the last ones."""
+        every = self._optimizer.gradient_accumulation_steps
+        lazy = self._optimizer.sparse == "lazy"
+        means = [_mean(p, g, every) for p, g in zip(plans, gradients, strict=True)]
+        return [
+            nonzero_rows(mean) if lazy and is_sparse(gradient) else mean
+            for mean, gradient in zip(means, gradients, strict=True)
+        ]
+
+    def _update(
+        self, gradients: list[Any], plans: list[Plan], due: list[Any] | None = None
+    ) -> None:
+        """Update variables by their gradients; under `due` only where it is true."""
+        ready = [self._readied(g, p) for g, p in zip(gradients, plans, strict=True)]
+        if due is None:
+            flags: list[Any] = [None] * len(plans)
+        else:
+            # Norms and sums over all gradients are to be those of the due ones.
+            ready = [_where(flag, g) for flag, g in zip(due, ready, strict=True)]
+            flags = due
+        ready = self._clipped(ready)
+        steps = self._steps(ready, plans)
+        if due is None:
+            self._for_each(self._updater.write, plans, ready, steps)
+        else:
+            self._for_each(self._write_where, plans, ready, steps, flags)
         # As in Keras, constraints come when all variables have moved: one may look at
         # several of them.
-        for plan in plans:
-            constrain(plan.variable)
-        averaged = [plan for plan in plans if plan.average is not None]
-        self._for_each(self._average, averaged)
+        for plan, flag in zip(plans, flags, strict=True):
+            constrain(plan.variable, flag)
+        if self.averages is None:
+            return
+        averaged = [i for i, plan in enumerate(plans) if plan.average is not None]
+        columns = [] if due is None else [[due[i] for i in averaged]]
+        self._for_each(self.averages.move, [plans[i] for i in averaged], *columns)
 
-    def _average(self, plan: Plan) -> None:
-        average, variable = plan.average.value, plan.variable.value
-        # The first average is the first weights.
-        started = tf.cast(self._optimizer.iterations > 0, plan.dtype)
-        momentum = started * self._optimizer.ema_momentum
-        present = tf.cast(variable, plan.dtype)
-        average.assign_add((1 - momentum) * (present - average))
-        every = self._optimizer.ema_overwrite_frequency
-        if every:
-            due = (self._optimizer.iterations + 1) % every == 0
-            value = tf.where(due, tf.cast(average, variable.dtype), variable)
-            variable.assign(value)
+    def _write_where(self, plan: Plan, gradient: Any, step: Step, due: Any) -> None:
+        tf.cond(due, lambda: self._updater.write(plan, gradient, step), lambda: None)
 
     def _readied(self, gradient: Any, plan: Plan) -> Any:
         """Dense, or rows without duplicates, in the dtype of the arithmetic."""
-        optimizer, variable = self._optimizer, plan.variable
         if is_sparse(gradient):
             if self._rows_will_do(plan):
                 gradient = sum_duplicates(gradient)
-                return map_values(lambda values: tf.cast(values, plan.dtype), gradient)
+                rows = gradient.indices
+                return map_values(
+                    lambda values: self._by_unit(values, plan, rows), gradient
+                )
             gradient = tf.math.unsorted_segment_sum(
-                gradient.values, gradient.indices, variable.shape[0]
+                gradient.values, gradient.indices, plan.variable.shape[0]
             )
+        return self._by_unit(gradient, plan)
+
+    def _by_unit(self, gradient: Any, plan: Plan, rows: Any = None) -> Any:
+        """Centralized and clipped by unit, in the dtype of the arithmetic.
+
+        Args:
+            gradient: A dense gradient, or its `rows` alone. Then each row is a unit.
+            plan: The plan of its variable.
+            rows: The indices of these rows.
+        """
+        optimizer = self._optimizer
         gradient = tf.cast(gradient, plan.dtype)
+        if not optimizer.gradient_centralization and optimizer.agc is None:
+            return gradient
+        if rows is None:
+            within = self._within_units[plan.index]
+        else:
+            within = tuple(range(1, len(plan.variable.shape)))
         if optimizer.gradient_centralization:
-            gradient = _transforms.centralize(gradient)
+            gradient = _transforms.centralize(gradient, within)
         if optimizer.agc is not None:
-            weights = tf.cast(variable.value, plan.dtype)
-            gradient = _transforms.clip_adaptively(gradient, weights, optimizer.agc)
+            weights = plan.variable.value
+            present = weights if rows is None else tf.gather(weights, rows)
+            gradient = _transforms.clip_adaptively(
+                gradient, tf.cast(present, plan.dtype), within, optimizer.agc
+            )
         return gradient
+
+    @functools.cached_property
+    def _within_units(self) -> list[tuple[int, ...] | None]:
+        """The axes that a unit of each variable spans, or `None` for vectors."""
+        # Not before it is needed: it takes longer than all else that is settled.
+        kernels = axes_of([plan.variable for plan in self.plans])
+        return [None if axes is None else axes.within_unit for axes in kernels]
 
     def _rows_will_do(self, plan: Plan) -> bool:
         """Whether the rows that a gradient names are the only ones to be touched."""
@@ -248,12 +326,6 @@ class Engine:
         tf.distribute.get_replica_context().merge_call(meet, args=columns)
 
 
-def constrain(variable: Any) -> None:
-    """Apply the constraint that a variable may have."""
-    if variable.constraint is not None:
-        variable.assign(variable.constraint(variable))
-
-
 def _add_to_accumulator(plan: Plan, gradient: Any) -> None:
     accumulator = plan.accumulator.value
     gradient = map_values(lambda values: tf.cast(values, plan.dtype), gradient)
@@ -266,6 +338,19 @@ def _add_to_accumulator(plan: Plan, gradient: Any) -> None:
 def _clear_accumulator(plan: Plan) -> None:
     accumulator = plan.accumulator.value
     accumulator.assign(tf.zeros_like(accumulator))
+
+
+def _clear_or_add(plan: Plan, gradient: Any, due: Any) -> None:
+    tf.cond(
+        due,
+        lambda: _clear_accumulator(plan),
+        lambda: _add_to_accumulator(plan, gradient),
+    )
+
+
+def _where(due: Any, gradient: Any) -> Any:
+    """The gradient, or zeros where nothing is due."""
+    return map_values(lambda values: tf.where(due, values, 0.0), gradient)
 
 
 def _mean(plan: Plan, gradient: Any, count: int) -> Any:

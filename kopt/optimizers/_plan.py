@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 
 from kopt._keras.layouts import layout
+from kopt.optimizers._tracks import PUT_ASIDE
 from kopt.optimizers.param_group import ParamGroup, matching
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Plan:
         traits: What the method's `traits` said of the variable.
         state: The method's slots by name.
         average: Moving average, under `use_ema`.
+        put_aside: Where the trained weights wait while the model holds an average that
+            could not be read back from it.
         accumulator: Sum of gradients, under gradient accumulation.
         group: The group that names the variable.
         factor: The group's factor on the learning rate.
@@ -58,6 +61,7 @@ class Plan:
     traits: Hashable = None
     state: dict[str, keras.Variable] = field(default_factory=dict)
     average: Any = None
+    put_aside: Any = None
     accumulator: Any = None
     group: ParamGroup | None = None
     factor: keras.Variable | None = None
@@ -129,6 +133,8 @@ def _add_state(optimizer: Optimizer, plan: Plan) -> None:
             return
         if optimizer.use_ema:
             plan.average = add("average", plan.dtype)
+            if variable.dtype in _NARROW or variable.constraint is not None:
+                plan.put_aside = add(PUT_ASIDE, variable.dtype)
         for name, value in optimizer.slots(variable).items():
             plan.state[name] = add(name, optimizer.state_dtype or plan.dtype, value)
         if optimizer.bf16_rounding == "kahan" and variable.dtype in _NARROW:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kopt.optimizers._plan import Plan
+from kopt.optimizers._tracks import PUT_ASIDE
 
 
 def named_variables(
@@ -19,7 +20,11 @@ def named_variables(
     """Every variable of an optimizer under a name that says what it is."""
     named = {name: variable for name, variable in counters.items()}
     for plan in plans:
-        extras = {"average": plan.average, "gradient_accumulator": plan.accumulator}
+        extras = {
+            "average": plan.average,
+            PUT_ASIDE: plan.put_aside,
+            "gradient_accumulator": plan.accumulator,
+        }
         for slot, variable in {**plan.state, **extras}.items():
             named[f"{slot}.{plan.index}"] = variable
     return {name: variable for name, variable in named.items() if variable is not None}
@@ -37,14 +42,23 @@ def copy(store: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load(
-    store: Mapping[str, Any], named: Mapping[str, keras.Variable], owner: str
+    store: Mapping[str, Any],
+    named: Mapping[str, keras.Variable],
+    owner: str,
+    upgraded: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> None:
     """Read all the values from a Keras weights store, or none of them.
+
+    Args:
+        store: The store.
+        named: The variables to fill, by name.
+        owner: Whose state it is, for the message.
+        upgraded: Gives what was stored by an earlier version the form of this one.
 
     Raises:
         ValueError: If a value is missing, left over, or of another shape.
     """
-    stored = {name: store[name] for name in store.keys()}
+    stored = upgraded({name: store[name] for name in store.keys()})
     problems = [f"{name} is missing" for name in sorted(set(named) - set(stored))]
     problems += [f"{name} is not known" for name in sorted(set(stored) - set(named))]
     for name in sorted(set(named) & set(stored)):

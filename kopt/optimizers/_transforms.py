@@ -1,7 +1,7 @@
 """What is done to a gradient or a direction outside the update formula.
 
-Pure functions on tensors. A gradient's last axis is the output axis, as in every
-Keras kernel; a "unit" is one output with all that feeds it.
+Pure functions on tensors. A "unit" is one output with all that feeds it; which axes of
+a kernel one unit spans, `kopt._kernels.axes` knows.
 """
 
 from __future__ import annotations
@@ -15,27 +15,45 @@ from keras import ops
 Tensor = Any
 
 
-def centralize(gradient: Tensor) -> Tensor:
-    """Take each unit's mean away from a gradient of rank 2 or more.
+def centralize(gradient: Tensor, within: Sequence[int] | None) -> Tensor:
+    """Take each unit's mean away from the gradient of a kernel.
 
     Yong et al., 2020, "Gradient Centralization", arXiv:2004.01461.
+
+    Args:
+        gradient: A gradient.
+        within: The axes that one unit spans, or `None` for what is no kernel: vectors,
+            which stay as they are.
     """
-    if len(gradient.shape) < 2:
+    # The mean of a single weight is all of it: nothing would ever move.
+    if within is None or all(gradient.shape[axis] == 1 for axis in within):
         return gradient
-    return gradient - ops.mean(gradient, axis=_unit_axes(gradient), keepdims=True)
+    return gradient - ops.mean(gradient, axis=tuple(within), keepdims=True)
 
 
 def clip_adaptively(
-    gradient: Tensor, weights: Tensor, ratio: float, epsilon: float = 1e-3
+    gradient: Tensor,
+    weights: Tensor,
+    within: Sequence[int] | None,
+    ratio: float,
+    epsilon: float = 1e-3,
 ) -> Tensor:
     """Keep each unit's gradient norm below `ratio` times its weight norm.
 
     Weights are counted with a norm of at least `epsilon`, so that a unit that starts
     from zero can move. Brock et al., 2021, "High-Performance Large-Scale Image
     Recognition Without Normalization", arXiv:2102.06171.
+
+    Args:
+        gradient: A gradient.
+        weights: The weights, of the same shape.
+        within: The axes that one unit spans, or `None` for what is no kernel: a vector
+            is one unit.
+        ratio: Largest ratio of the norms.
+        epsilon: Smallest norm that weights are counted with.
     """
-    limit = ratio * ops.maximum(_unit_norm(weights), epsilon)
-    norm = ops.maximum(_unit_norm(gradient), 1e-6)
+    limit = ratio * ops.maximum(_unit_norm(weights, within), epsilon)
+    norm = ops.maximum(_unit_norm(gradient, within), 1e-6)
     return gradient * ops.minimum(limit / norm, 1.0)
 
 
@@ -81,10 +99,6 @@ def _shrinkage(length: Tensor, limit: float) -> Tensor:
     return ops.where(length > limit, limit / length, ops.ones_like(length) + 0 * length)
 
 
-def _unit_axes(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(range(len(tensor.shape) - 1))
-
-
-def _unit_norm(tensor: Tensor) -> Tensor:
-    axes = _unit_axes(tensor) if len(tensor.shape) > 1 else None
+def _unit_norm(tensor: Tensor, within: Sequence[int] | None) -> Tensor:
+    axes = None if within is None else tuple(within)
     return ops.sqrt(ops.sum(ops.square(tensor), axis=axes, keepdims=True))

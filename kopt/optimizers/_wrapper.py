@@ -13,15 +13,15 @@ from keras import ops
 
 from kopt._keras.optimizer_adapter import KerasDoor
 from kopt.optimizers import _saving
+from kopt.optimizers._fingerprints import Fingerprints
+from kopt.optimizers._places import NEW, Places
 from kopt.optimizers._plan import Slot
-from kopt.optimizers._tracks import Batch, Track, exchange, for_each, make_tracks, read
-
-#: What the model holds: weights that no step was taken from yet, those that it is
-#: trained at, or those that it is evaluated at.
-NEW, TRAINING, EVALUATION = 0, 1, 2
+from kopt.optimizers._resetting import Resettable, reset
+from kopt.optimizers._tracks import Batch, make_tracks
+from kopt.optimizers._two_points import UNKNOWN, TwoPoints
 
 
-class Wrapper(KerasDoor):
+class Wrapper(TwoPoints, Resettable, KerasDoor):
     """What all wrappers share: the inner optimizer, its rate, and two sets of weights.
 
     A wrapper takes any optimizer of Keras or kopt and keeps weights of its own beside
@@ -37,6 +37,12 @@ class Wrapper(KerasDoor):
     sees the training point, and the next `fit` takes its first gradient at the
     evaluation point before it goes back.
 
+    Weights that somebody else writes (`set_weights`, `load_weights`, an assignment, a
+    callback that restores the best ones) are where training goes on: what the wrapper
+    keeps for these variables starts again from them. So it does for a variable that is
+    not trainable any more, which stays where it is. Whether a variable was written is
+    seen by some of its numbers, up to 256 along its diagonal.
+
     A subclass names its slots and writes `before_step` and `after_step`.
 
     Args:
@@ -48,25 +54,18 @@ class Wrapper(KerasDoor):
         ValueError: If the two do not go together.
     """
 
-    #: Slots whose first values are the weights before the first step.
-    copies: ClassVar[tuple[str, ...]] = ()
-    #: Slots that start from zero.
-    zeros: ClassVar[tuple[str, ...]] = ()
-    #: The slot with the weights to evaluate at; `None` if those are the model's.
-    evaluates_at: ClassVar[str | None] = None
-    #: Whether those weights are an average over the steps.
-    averages: ClassVar[bool] = False
     #: Whether gradients are taken elsewhere than at the inner optimizer's weights.
     displaces: ClassVar[bool] = False
 
     inner_optimizer: keras.optimizers.Optimizer
-    kept_tracks: list[Track]
 
     def __init__(self, inner_optimizer: Any, name: str) -> None:
         super().__init__(0.0, name=name)
         inner = self.checked_inner(_optimizer(inner_optimizer))
         self.follow(inner)
         self.inner_optimizer = inner
+        if isinstance(inner, Wrapper):
+            inner.is_inside = True
         #: The wrapper's own numbers by name, for all variables together.
         self.numbers: dict[str, keras.Variable] = {}
 
@@ -125,37 +124,6 @@ class Wrapper(KerasDoor):
             )
         return inner
 
-    def evaluates(self) -> bool:
-        """Whether there are other weights to evaluate at than the model's."""
-        return self.evaluates_at is not None
-
-    # The points of a model.
-
-    def swap_to_eval(self) -> None:
-        """Bring the model to the weights that it is evaluated at.
-
-        Nothing happens if it holds them, or before the first step.
-        """
-        if self.built and self._holds(TRAINING) and self.evaluates():
-            for track in self.kept_tracks:
-                exchange(track, str(self.evaluates_at), to_eval=True)
-            self.point.assign(EVALUATION)
-        if isinstance(self.inner_optimizer, Wrapper) and not self.averages:
-            self.inner_optimizer.swap_to_eval()
-
-    def swap_to_train(self) -> None:
-        """Bring the model back to the weights that it is trained at, bit for bit."""
-        if isinstance(self.inner_optimizer, Wrapper):
-            self.inner_optimizer.swap_to_train()
-        if self.built and self._holds(EVALUATION):
-            for track in self.kept_tracks:
-                exchange(track, str(self.evaluates_at), to_eval=False)
-            self.point.assign(TRAINING)
-
-    def finalize(self) -> None:
-        """Leave the model with the weights to keep, those that it is evaluated at."""
-        self.swap_to_eval()
-
     # What Keras calls.
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -169,11 +137,18 @@ class Wrapper(KerasDoor):
             self.point = self._add_number("point", Slot((), NEW), "int32")
             for name, slot in self.number_slots().items():
                 self.numbers[name] = self._add_number(name, slot)
+            for name, dtype in self.counters().items():
+                vector = Slot((len(variables),), 0)
+                self.numbers[name] = self._add_number(name, vector, dtype)
             # Past `__setattr__`, which would make the model's variables our own.
             self.__dict__["_tracks"] = make_tracks(self, variables)
             self.__dict__["kept_tracks"] = [
                 track for track in self._tracks if track.slots
             ]
+        self._places = Places(
+            self._tracks, self.point, self.evaluates_at, self._restart
+        )
+        self._written = Fingerprints(variables, lambda: self.iterations)
         self.know(variables)
         self.built = True
         self.take_up_waiting()
@@ -196,7 +171,8 @@ class Wrapper(KerasDoor):
             keras.name_scope(self.name, caller=self),
             tf.control_dependencies([g for g in given if g is not None]),
         ):
-            self.prepare()
+            if not self.is_inside:
+                self.settle(self._written.changed())
             pairs = [
                 (self._tracks[self.position(variable)], gradient)
                 for variable, gradient in zip(variables, gradients, strict=True)
@@ -212,25 +188,8 @@ class Wrapper(KerasDoor):
             inner.apply(gradients, variables)
             moved = ops.cast(inner.iterations, "int64") > count
             self.after_step(batch, before, moved)
-
-    def prepare(self) -> None:
-        """Before a step: note the first weights, or leave the evaluation point."""
-        if isinstance(self.inner_optimizer, Wrapper):
-            self.inner_optimizer.prepare()
-        point = tf.convert_to_tensor(self.point.value)
-        for_each(self._begin, self.kept_tracks, scalars=[point], when=point != TRAINING)
-        self.point.assign(TRAINING)
-
-    def _begin(self, track: Track, point: Any) -> None:
-        def copy() -> None:
-            for name in self.copies:
-                track.slots[name].value.assign(read(track.variable, track.dtype))
-
-        def leave() -> None:
-            if self.evaluates_at is not None:
-                exchange(track, self.evaluates_at, to_eval=False)
-
-        tf.cond(point == NEW, copy, leave)
+            if not self.is_inside:
+                self._written.note()
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -265,8 +224,17 @@ class Wrapper(KerasDoor):
     def scale_loss(self, loss: Any) -> Any:
         return self.inner_optimizer.scale_loss(loss)
 
-    def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
-        self.finalize()
+    def reset(self) -> None:
+        """Bring the state back to before the first step, the inner optimizer's too.
+
+        Training starts again from the weights that the model holds. Learning rate and
+        hyperparameters stay as they are, for they are settings. A compiled train step
+        goes on without tracing again. Before the optimizer is built nothing happens.
+        """
+        if self.built:
+            reset(self.inner_optimizer, [track.variable for track in self._tracks])
+            self.put_back(set())
+            self._written.forget()
 
     def state(self, variable: keras.Variable) -> dict[str, keras.Variable]:
         """What the wrapper keeps for a variable of the model, by name."""
@@ -292,6 +260,7 @@ class Wrapper(KerasDoor):
             )
         for variable, weight in zip(variables, weights, strict=True):
             variable.assign(weight)
+        self._written.forget()
 
     def save_own_variables(self, store: Any) -> None:
         _saving.save(store, self._named_variables())
@@ -307,7 +276,8 @@ class Wrapper(KerasDoor):
         if not self.built:
             self.__dict__["waiting"] = _saving.copy(store)
             return
-        _saving.load(store, self._named_variables(), self.name)
+        _saving.load(store, self._named_variables(), self.name, self._upgraded)
+        self._written.forget()
 
     def get_config(self) -> dict[str, Any]:
         config = {name: getattr(self, name) for name in own_arguments(type(self))}
@@ -323,8 +293,13 @@ class Wrapper(KerasDoor):
         )
         return cls(**{**config, "inner_optimizer": inner})
 
-    def _holds(self, point: int) -> bool:
-        return int(self.point.numpy()) == point
+    def _upgraded(self, stored: dict[str, Any]) -> dict[str, Any]:
+        """The state with a counter for each variable where there was one for all."""
+        for name in self.counters():
+            count = stored.get(name, np.array(UNKNOWN))
+            if np.ndim(count) == 0:
+                stored[name] = np.full(len(self._tracks), count)
+        return stored
 
     def _average_instead(self) -> str:
         own = type(self).__name__

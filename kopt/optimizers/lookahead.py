@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -71,15 +72,23 @@ class Lookahead(Wrapper):
             "slow_step_size", slow_step_size, low=0, high=1, low_open=True
         )
 
-    def after_step(self, batch: Batch, before: Any, moved: Any) -> None:
-        due = moved & (tf.convert_to_tensor(self.iterations) % self.sync_period == 0)
-        # All variables: one that had no gradient has not moved either.
-        for_each(self._synchronize, self.kept_tracks, when=due)
-        constrain(self.kept_tracks, when=due)
+    def counters(self) -> Mapping[str, str]:
+        return {"steps": "int32"}
 
-    def _synchronize(self, track: Track) -> None:
-        slow = read(track.slots["slow"])
-        fast = read(track.variable, track.dtype)
-        slow = slow + self.slow_step_size * (fast - slow)
-        write(track.slots["slow"], slow)
-        write(track.variable, slow)
+    def after_step(self, batch: Batch, before: Any, moved: Any) -> None:
+        steps = self.count_steps(batch, moved)
+        due = moved & (steps % self.sync_period == 0)
+        mine = tf.gather(due, [track.index for track in batch.tracks])
+        # One that had no gradient has not moved, and does not move back either.
+        for_each(
+            self._synchronize, batch.tracks, scalars=[due], when=tf.reduce_any(mine)
+        )
+        for track in batch.tracks:
+            constrain([track], when=due[track.index])
+
+    def _synchronize(self, track: Track, due: Any) -> None:
+        slow, fast = read(track.slots["slow"]), read(track.variable, track.dtype)
+        synchronized = slow + self.slow_step_size * (fast - slow)
+        due = due[track.index]
+        write(track.slots["slow"], tf.where(due, synchronized, slow))
+        write(track.variable, tf.where(due, synchronized, fast))

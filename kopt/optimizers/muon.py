@@ -10,6 +10,8 @@ import keras
 from keras import ops
 
 from kopt import _checks
+from kopt._kernels.axes import KernelAxes, axes_of
+from kopt._kernels.folding import Folding
 from kopt._registry import register
 from kopt.optimizers._base import CommonOptions, Optimizer
 from kopt.optimizers._descent import Step
@@ -17,12 +19,9 @@ from kopt.optimizers._newton_schulz import orthogonalized
 from kopt.optimizers.adam import moments, one_minus_power
 from kopt.optimizers.param_group import matching
 
-#: Weights of these names multiply activations; others never go to Muon.
+#: Weights of these names multiply activations; others of rank 3 and more, of layers
+#: that nothing is known of, may be anything.
 _MATRICES = ("kernel", "recurrent_kernel", "pointwise_kernel")
-#: Some layers have them of rank 2: a bias for each head, for each gate.
-_NO_MATRICES = ("bias", "depthwise_kernel", "gamma", "beta")
-#: In attention, kernels (inputs, heads, head size), unlike those of convolutions.
-_PROJECTIONS = ("query", "key", "value")
 
 
 @register("optimizers")
@@ -41,11 +40,16 @@ class Muon(Optimizer):
     a quintic Newton-Schulz iteration. With the factor, updates have the size of
     AdamW's, and AdamW's learning rate and weight decay serve.
 
-    AdamW takes over for biases, scales and other variables below rank 2, for
-    embeddings, depthwise kernels and the head, that is the last kernel, and for what
-    `exclude_layers` names. Which is which goes by the names that Keras layers give to
-    their weights (`"kernel"`, `"recurrent_kernel"`, `"pointwise_kernel"`), not by parts
-    of a path; a variable of a name of its own is a matrix if it has rank 2.
+    The layer that a kernel belongs to says which of its axes are inputs. A convolution
+    is one matrix from (window, inputs) to outputs, transposed ones too; a projection of
+    attention is one for all heads; a recurrent kernel is one for all gates. AdamW takes
+    over for biases, scales and other variables below rank 2, for embeddings, for
+    kernels whose channels stay apart (depthwise ones, `EinsumDense` with a letter in
+    both operands and the output), for the head, that is the last kernel, and for what
+    `exclude_layers` names. In layers outside of Keras the outputs are on the last axis
+    of `"kernel"`, `"recurrent_kernel"` and `"pointwise_kernel"`, unless the layer's
+    `kernel_axes` says something else; a variable of a name of its own is a matrix if it
+    has rank 2.
 
     Arguments and defaults are those of `keras.optimizers.Muon`, which leaves kernels
     of convolutions and attention to AdamW and gives the head to Muon.
@@ -75,10 +79,8 @@ class Muon(Optimizer):
             `sqrt(max(1, outputs / inputs))`, for learning rates near 0.02. Defaults
             to `0.2`.
         exclude_head: Leave the last kernel to AdamW. Defaults to `True`.
-        input_axes: For kernels whose inputs are not all axes but the last: what to
-            match (as in `exclude_layers`) to a tuple of input axes. Kernels of rank 3
-            under layers named `"query"`, `"key"` and `"value"`, as in
-            `MultiHeadAttention`, are known to have `(0,)`.
+        input_axes: For kernels whose input axes are others than their layer says: what
+            to match (as in `exclude_layers`) to a tuple of input axes.
         ns_dtype: Dtype of the iteration's products, `None` for that of the arithmetic.
             `"auto"` is the same, but for float32 matrices of at least 512 rows and
             columns on hardware that multiplies bfloat16: there the polynomials of the
@@ -206,13 +208,12 @@ class Muon(Optimizer):
 
     def _orthogonal(self, direction: Any, axes: tuple[int, ...]) -> Any:
         """The direction as a matrix, orthogonalized, scaled and brought back."""
-        outputs = [axis for axis in range(len(direction.shape)) if axis not in axes]
-        order = [*axes, *outputs]
-        moved = ops.transpose(direction, order)
-        rows = math.prod(direction.shape[axis] for axis in axes)
-        columns = math.prod(direction.shape[axis] for axis in outputs)
+        shape = tuple(direction.shape)
+        outputs = tuple(axis for axis in range(len(shape)) if axis not in axes)
+        folding = Folding(shape, (axes, outputs))
+        rows, columns = folding.sizes
         matrix = orthogonalized(
-            ops.reshape(moved, (rows, columns)),
+            folding.fold(direction),
             (self.muon_a, self.muon_b, self.muon_c),
             self.ns_steps,
             dtype=self.ns_dtype,
@@ -221,8 +222,7 @@ class Muon(Optimizer):
             scale = math.sqrt(max(1.0, columns / rows))
         else:
             scale = self.rms_rate * math.sqrt(max(rows, columns))
-        back = sorted(range(len(order)), key=order.__getitem__)
-        return ops.transpose(ops.reshape(scale * matrix, moved.shape), back)
+        return folding.unfold(scale * matrix)
 
     def _adam(
         self, gradient: Any, state: dict[str, Any], step: Step
@@ -243,27 +243,38 @@ class Muon(Optimizer):
             for match in self.exclude_layers
             for index in _positions(match, variables)
         }
-        matrices = [
-            index
-            for index, variable in enumerate(variables)
-            if index in declared or self._is_matrix(variable)
-        ]
+        known = self._known_matrices(variables)
+        matrices = sorted({*known, *declared})
         if self.exclude_head and matrices and matrices[-1] not in declared:
             excluded.add(matrices[-1])
         chosen = [index for index in matrices if index not in excluded]
-        axes = {i: _axes(variables[i], declared.get(i)) for i in chosen}
+        # What is declared comes before what the layers say.
+        inputs = {**known, **declared}
+        axes = {i: _checked_axes(variables[i], inputs[i]) for i in chosen}
         self._axes = {id(variables[index]): axes[index] for index in chosen}
         # A loaded optimizer has the same matrices, whatever the layers are called.
         self.exclude_layers = sorted(set(range(len(variables))) - set(chosen))
         self.input_axes = {index: axes[index] for index in chosen}
 
-    def _is_matrix(self, variable: keras.Variable) -> bool:
-        rank = len(variable.shape)
-        if variable.name == "embeddings":
-            return not self.exclude_embeddings and rank == 2
-        if variable.name in _MATRICES:
-            return rank >= 2
-        return variable.name not in _NO_MATRICES and rank == 2
+    def _known_matrices(
+        self, variables: list[keras.Variable]
+    ) -> dict[int, tuple[int, ...]]:
+        """The input axes of the kernels that are one matrix, by position."""
+        found = {}
+        kernels = axes_of(variables)
+        for index, (variable, axes) in enumerate(zip(variables, kernels, strict=True)):
+            if axes is not None and self._is_matrix(variable, axes):
+                outside = (*axes.rows, *axes.inputs, *axes.window)
+                found[index] = tuple(sorted(outside))
+        return found
+
+    def _is_matrix(self, variable: keras.Variable, axes: KernelAxes) -> bool:
+        if axes.rows and self.exclude_embeddings:
+            return False
+        has_sides = axes.outputs and (axes.inputs or axes.rows)
+        if axes.channels or not has_sides:
+            return False
+        return axes.rank == 2 or axes.is_known or variable.name in _MATRICES
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -292,19 +303,13 @@ def _positions(match: Any, variables: list[keras.Variable]) -> list[int]:
     return found
 
 
-def _axes(
-    variable: keras.Variable, declared: tuple[int, ...] | None
-) -> tuple[int, ...]:
-    """The axes of a kernel that hold inputs."""
+def _checked_axes(variable: keras.Variable, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes of a kernel that hold inputs, counted from the front."""
     rank = len(variable.shape)
-    if declared is None:
-        owner = variable.path.split("/")[-2:][0]
-        projection = rank == 3 and owner in _PROJECTIONS
-        return (0,) if projection else tuple(range(rank - 1))
-    axes = tuple(axis % rank for axis in declared if -rank <= axis < rank)
-    if len(set(axes)) != len(declared) or not 0 < len(axes) < rank:
+    found = tuple(axis % rank for axis in axes if -rank <= axis < rank)
+    if len(set(found)) != len(axes) or not 0 < len(found) < rank:
         raise ValueError(
             f"`input_axes` of {variable.path!r} must name some of the axes of its "
-            f"shape {tuple(variable.shape)} and leave one. Received: {declared}."
+            f"shape {tuple(variable.shape)} and leave one. Received: {axes}."
         )
-    return axes
+    return found

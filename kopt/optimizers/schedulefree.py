@@ -131,28 +131,35 @@ class ScheduleFree(Wrapper):
         _refuse_decay(schedule)
 
     def number_slots(self) -> Mapping[str, Slot]:
-        return {"highest_rate": Slot((), 0.0), "weight_sum": Slot((), 0.0)}
+        return {"highest_rate": Slot((), 0.0)}
+
+    def counters(self) -> Mapping[str, str]:
+        return {"weight_sum": keras.backend.floatx()}
 
     def before_step(self, batch: Batch) -> None:
         for_each(_to_z, batch.tracks)
 
     def after_step(self, batch: Batch, before: Any, moved: Any) -> None:
-        step = tf.cast(tf.convert_to_tensor(self.iterations), "float64")
-        sums = {name: read(v, "float64") for name, v in self.numbers.items()}
-        highest = tf.maximum(sums["highest_rate"], batch.rate)
-        weight = step**self.r * highest**self.weight_lr_power
-        total = sums["weight_sum"] + weight
-        share = tf.math.divide_no_nan(weight, total)
-        for name, value in {"highest_rate": highest, "weight_sum": total}.items():
-            value = tf.where(moved, value, sums[name])
-            self.numbers[name].assign(tf.cast(value, self.numbers[name].dtype))
         taken = tf.cast(moved, "float64")
-        scalars = [share * taken, batch.rate * taken]
+        step = tf.cast(tf.convert_to_tensor(self.iterations), "float64")
+        old = read(self.numbers["highest_rate"], "float64")
+        highest = tf.maximum(old, batch.rate)
+        weight = step**self.r * highest**self.weight_lr_power * taken
+        # Each variable has a sum of its own, for its average is over its own steps.
+        total = read(self.numbers["weight_sum"], "float64") + weight * self.among(batch)
+        share = tf.math.divide_no_nan(weight, total)
+        self._keep("highest_rate", tf.where(moved, highest, old))
+        self._keep("weight_sum", total)
+        scalars = [share, batch.rate * taken]
         for_each(self._interpolate, batch.tracks, scalars=scalars)
         constrain(batch.tracks)
 
+    def _keep(self, name: str, value: Any) -> None:
+        self.numbers[name].assign(tf.cast(value, self.numbers[name].dtype))
+
     def _interpolate(self, track: Track, share: Any, rate: Any) -> None:
-        share, rate = tf.cast(share, track.dtype), tf.cast(rate, track.dtype)
+        share = tf.cast(share[track.index], track.dtype)
+        rate = tf.cast(rate, track.dtype)
         old, x = read(track.slots["z"]), read(track.slots["x"])
         z = read(track.variable, track.dtype)
         if track.variable.dtype != track.dtype:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kopt import _checks
 from kopt._registry import register
-from kopt.optimizers._plan import Slot
 from kopt.optimizers._tracks import Batch, Track, for_each, read, write
 from kopt.optimizers._wrapper import Wrapper, innermost
 
@@ -90,26 +90,40 @@ class WeightAverage(Wrapper):
             )
         return inner
 
-    def number_slots(self) -> Mapping[str, Slot]:
-        return {"count": Slot((), 0)}
+    def counters(self) -> Mapping[str, str]:
+        return {"steps": "int32"}
+
+    def restarted(self, name: str, counter: Any) -> Any:
+        # Not to wait for the start once more.
+        return tf.minimum(self.known_steps(), self.start)
+
+    def _upgraded(self, stored: dict[str, Any]) -> dict[str, Any]:
+        # An earlier version counted what was averaged, for all variables together.
+        stored.pop("count", None)
+        return super()._upgraded(stored)
+
+    def averaged(self) -> np.ndarray:
+        return np.array(self.known_steps()) > self.start
 
     def evaluates(self) -> bool:
-        return float(self.numbers["count"].numpy()) > 0
+        return bool(np.any(self.averaged()))
 
     def after_step(self, batch: Batch, before: Any, moved: Any) -> None:
-        steps = tf.convert_to_tensor(self.iterations) - self.start
+        steps = self.count_steps(batch, moved) - self.start
         due = moved & (steps > 0) & ((steps - 1) % self.every == 0)
-        count = read(self.numbers["count"])
+        # Those that have counted before this one.
+        count = tf.cast((steps - 1) // self.every, "float64")
         share = 1 / (count + 1)
         if self.momentum is not None:
             first = tf.ones_like(count)
             share = tf.where(count > 0, (1 - self.momentum) * first, first)
-        for_each(self._average, self.kept_tracks, scalars=[share], when=due)
-        self.numbers["count"].assign(count + tf.cast(due, count.dtype))
+        share = tf.where(due, share, 0)
+        mine = tf.gather(due, [track.index for track in batch.tracks])
+        for_each(self._average, batch.tracks, scalars=[share], when=tf.reduce_any(mine))
 
     def _average(self, track: Track, share: Any) -> None:
         average = read(track.slots["average"])
-        share = tf.cast(share, average.dtype)
+        share = tf.cast(share[track.index], average.dtype)
         present = read(track.variable, track.dtype)
         # The first that counts is taken as it is, to the last bit.
         moved = average + share * (present - average)

@@ -7,67 +7,47 @@ dense layer, one for each place of a convolution's window.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
+
+from kopt._kernels.axes import default_axes, kernel_axes
+from kopt._kernels.folding import Folding
 
 Tensor = Any
 
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
 
+class Layout(Folding):
+    """A kernel's axes in the groups positions, inputs and outputs."""
 
-class Layout(NamedTuple):
-    """How a kernel's axes are grouped.
+    __slots__ = ()
 
-    Args:
-        shape: The kernel's shape.
-        axes: All axes, in the order positions, inputs, outputs.
-        matrices: The sizes of the three groups.
-    """
-
-    shape: tuple[int, ...]
-    axes: tuple[int, ...]
-    matrices: tuple[int, int, int]
+    @property
+    def matrices(self) -> tuple[int, ...]:
+        """How many positions, inputs and outputs there are."""
+        return self.sizes
 
     def to_matrices(self, kernel: Tensor) -> Tensor:
         """The kernel as `(positions, inputs, outputs)`."""
-        return ops.reshape(ops.transpose(kernel, self.axes), self.matrices)
+        return self.fold(kernel)
 
     def mask_from_matrices(self, matrices: Tensor) -> Tensor:
         """The inverse of `to_matrices`, for a boolean mask."""
-        mask = ops.reshape(matrices, [self.shape[axis] for axis in self.axes])
-        if list(self.axes) == sorted(self.axes):
-            return mask
+        if self.keeps_order:
+            return self.unfold(matrices)
         # As floats: TensorFlow logs an error when it transposes anything else on a CPU.
-        moved = ops.transpose(ops.cast(mask, "float32"), np.argsort(self.axes).tolist())
-        return ops.cast(moved, "bool")
+        return ops.cast(self.unfold(ops.cast(matrices, "float32")), "bool")
 
 
-def kernel_layout(layer: keras.Layer, shape: Sequence[int]) -> Layout:
+def kernel_layout(
+    layer: keras.Layer, shape: Sequence[int], name: str = "kernel"
+) -> Layout:
     """The layout of a layer's kernel of rank 2 or more."""
-    inputs, outputs = _input_output_axes(layer, len(shape))
-    used = (*inputs, *outputs)
-    positions = tuple(axis for axis in range(len(shape)) if axis not in used)
-    sizes = [math.prod(shape[a] for a in axes) for axes in (positions, inputs, outputs)]
-    return Layout(tuple(shape), (*positions, *used), (sizes[0], sizes[1], sizes[2]))
-
-
-def _input_output_axes(
-    layer: keras.Layer, rank: int
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    if isinstance(layer, keras.layers.EinsumDense):
-        _, weight, output = layer.equation.replace("->", ",").split(",")
-        inputs = tuple(i for i, letter in enumerate(weight) if letter not in output)
-        if inputs:
-            return inputs, tuple(i for i in range(rank) if i not in inputs)
-    if isinstance(layer, _TRANSPOSED):
-        return (rank - 1,), (rank - 2,)
-    return (rank - 2,), (rank - 1,)
+    axes = kernel_axes(layer, name, len(shape)) or default_axes(len(shape))
+    inputs = (*axes.inputs, *axes.rows)
+    # Channels that stay apart are matrices of their own, unless nothing else comes in.
+    apart = axes.channels if inputs else ()
+    positions = tuple(sorted((*axes.window, *apart)))
+    return Layout(tuple(shape), (positions, inputs or axes.channels, axes.outputs))

@@ -9,12 +9,14 @@ into the operation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import keras
 import numpy as np
 
 from kopt._keras.graphs import PRODUCTS, GraphCall
+from kopt._keras.model_state import state_kept
 
 # They do the same at every place, so a few places tell.
 _AT_EVERY_PLACE = (
@@ -113,5 +115,8 @@ def _run(call: GraphCall, arrays: Sequence[np.ndarray]) -> np.ndarray:
         for symbol, array in zip(call.inputs, arrays, strict=True)
     }
     positional, named = call.arguments(tensors)
-    result = keras.ops.convert_to_numpy(call.operation(*positional, **named))
+    layer = call.operation
+    kept = state_kept(layer) if isinstance(layer, keras.Layer) else nullcontext()
+    with kept:
+        result = keras.ops.convert_to_numpy(layer(*positional, **named))
     return result.astype("float32")

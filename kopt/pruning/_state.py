@@ -129,7 +129,7 @@ def groups_from_config(
             layouts = [UnitLayout.from_config(layout) for layout in config["units"]]
         else:
             pattern = Pattern(**config["pattern"])
-            layouts = [kernel_layout(owners[id(v)], v.shape) for v in variables]
+            layouts = [kernel_layout(owners[id(v)], v.shape, v.name) for v in variables]
         pairs = zip(variables, layouts, strict=True)
         members = [MaskConstraint(*pair) for pair in pairs]
         schedule = keras.saving.deserialize_keras_object(config["schedule"])

@@ -180,7 +180,7 @@ def _members(
             "`layers`, or call `kopt.pruning.strip_pruning(model)` first."
         )
     owners = layers_of_weights(model)
-    layouts = [kernel_layout(owners[id(v)], v.shape) for v in variables]
+    layouts = [kernel_layout(owners[id(v)], v.shape, v.name) for v in variables]
     unfit = [
         f"{variable.path} {tuple(variable.shape)}"
         for variable, layout in zip(variables, layouts, strict=True)

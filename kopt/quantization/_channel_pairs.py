@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt.quantization._linear_layers import kernel_axes
+from kopt.quantization._linear_layers import linear_axes
 
 
 def equal_scales(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -58,18 +58,18 @@ class ChannelPair:
 
     @property
     def channels(self) -> int:
-        axes = kernel_axes(self.first)
+        axes = linear_axes(self.first)
         assert axes is not None
-        return math.prod(self.first.kernel.shape[axis] for axis in axes.outputs)
+        return math.prod(self.first.kernel.shape[axis] for axis in axes.filters)
 
     def ranges(self, values: Values) -> tuple[np.ndarray, np.ndarray]:
         first = _folded(self.first, self.first_normalization, values)
         second = _folded(self.second, self.second_normalization, values)
-        outgoing = kernel_axes(self.first)
-        incoming = kernel_axes(self.second)
+        outgoing = linear_axes(self.first)
+        incoming = linear_axes(self.second)
         assert outgoing is not None and incoming is not None
-        made = _largest(first, outgoing.outputs).reshape(-1)
-        taken = _largest(second, (incoming.inputs,))
+        made = _largest(first, outgoing.filters).reshape(-1)
+        taken = _largest(second, incoming.incoming)
         # `Flatten` puts the channels of all positions one after the other.
         return made, taken.reshape(-1, self.channels).max(axis=0)
 
@@ -77,19 +77,19 @@ class ChannelPair:
         """Divide the channels of the first, multiply those of the second."""
         layer, normalization = self.first, self.first_normalization
         if normalization is None:
-            axes = kernel_axes(layer)
+            axes = linear_axes(layer)
             assert axes is not None
             kernel = values.get(layer.kernel)
-            values.set(layer.kernel, kernel / _along(kernel, axes.outputs, scale))
+            values.set(layer.kernel, kernel / _along(kernel, axes.filters, scale))
             if layer.use_bias:
                 values.set(layer.bias, values.get(layer.bias) / scale)
         else:
             _rescale_normalization(normalization, values, scale)
         kernel = values.get(self.second.kernel)
-        incoming = kernel_axes(self.second)
+        incoming = linear_axes(self.second)
         assert incoming is not None
-        tiled = np.tile(scale, kernel.shape[incoming.inputs] // len(scale))
-        factors = _along(kernel, (incoming.inputs,), tiled)
+        tiled = np.tile(scale, kernel.shape[incoming.incoming[0]] // len(scale))
+        factors = _along(kernel, incoming.incoming, tiled)
         values.set(self.second.kernel, kernel * factors)
 
 
@@ -106,7 +106,7 @@ def _rescale_normalization(layer: Any, values: Values, scale: np.ndarray) -> Non
 def _folded(layer: Any, normalization: Any, values: Values) -> np.ndarray:
     """The kernel as the integer model has it."""
     kernel = values.get(layer.kernel)
-    axes = kernel_axes(layer)
+    axes = linear_axes(layer)
     assert axes is not None
     if normalization is None:
         return kernel
@@ -114,17 +114,14 @@ def _folded(layer: Any, normalization: Any, values: Values) -> np.ndarray:
     factors = 1 / np.sqrt(variance)
     if normalization.scale:
         factors = factors * values.get(normalization.gamma)
-    return kernel * _along(kernel, axes.outputs, factors)
+    return kernel * _along(kernel, axes.filters, factors)
 
 
 def _largest(kernel: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    others = tuple(a for a in range(kernel.ndim) if a - kernel.ndim not in axes)
+    others = tuple(a for a in range(kernel.ndim) if a not in axes)
     return np.abs(kernel).max(axis=others)
 
 
 def _along(kernel: np.ndarray, axes: tuple[int, ...], factors: np.ndarray) -> Any:
-    shape = [
-        size if axis - kernel.ndim in axes else 1
-        for axis, size in enumerate(kernel.shape)
-    ]
+    shape = [size if axis in axes else 1 for axis, size in enumerate(kernel.shape)]
     return factors.reshape(shape)

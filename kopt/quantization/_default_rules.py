@@ -5,36 +5,42 @@ from __future__ import annotations
 from keras import layers
 
 from kopt._keras.origins import APPLICATIONS, OPERATIONS, RELU_OPERATION
+from kopt._kernels.axes import channels_from_end
 from kopt.quantization import _attention, _integer_forms, _recurrent_cells
 from kopt.quantization.rule import Rule, register_by_name, register_quantize_rule
 
-_LAST = {"kernel": (-1,)}
-# The kernel (height, width, output, input) of a transposed convolution.
-_TRANSPOSED = {"kernel": (-2,)}
-# The kernel (height, width, channel, multiplier) is one filter for each pair of the
-# last two.
-_DEPTHWISE = {"kernel": (-2, -1)}
 
-_SEPARABLE = Rule(
-    "compute",
-    weights={"depthwise_kernel": (-2, -1), "pointwise_kernel": (-1,)},
-    compute=_integer_forms.separable_convolution,
-    inner=lambda layer, inputs: ("depthwise",),
-)
-_RECURRENT = {"kernel": (-1,), "recurrent_kernel": (-1,)}
+def _kernels(layer: type, *names: str) -> dict[str, tuple[int, ...]]:
+    """The axes that number the channels of some kernels of a layer class."""
+    return {name: channels_from_end(layer, name) for name in names}
+
+
+def _kernel(layer: type) -> Rule:
+    return Rule("compute", weights=_kernels(layer, "kernel"))
+
+
+def _separable(layer: type) -> Rule:
+    return Rule(
+        "compute",
+        weights=_kernels(layer, "depthwise_kernel", "pointwise_kernel"),
+        compute=_integer_forms.separable_convolution,
+        inner=lambda layer, inputs: ("depthwise",),
+    )
+
+
 _STATISTICS = "its statistics lose too much in 8 bits"
 _NO_KERNEL = "the runtime has no integer form of it"
 
 _DEFAULTS = {
-    layers.Dense: Rule("compute", weights=_LAST),
-    layers.Conv1D: Rule("compute", weights=_LAST),
-    layers.Conv2D: Rule("compute", weights=_LAST),
-    layers.DepthwiseConv1D: Rule("compute", weights=_DEPTHWISE),
-    layers.DepthwiseConv2D: Rule("compute", weights=_DEPTHWISE),
-    layers.Conv1DTranspose: Rule("compute", weights=_TRANSPOSED),
-    layers.Conv2DTranspose: Rule("compute", weights=_TRANSPOSED),
-    layers.SeparableConv1D: _SEPARABLE,
-    layers.SeparableConv2D: _SEPARABLE,
+    layers.Dense: _kernel(layers.Dense),
+    layers.Conv1D: _kernel(layers.Conv1D),
+    layers.Conv2D: _kernel(layers.Conv2D),
+    layers.DepthwiseConv1D: _kernel(layers.DepthwiseConv1D),
+    layers.DepthwiseConv2D: _kernel(layers.DepthwiseConv2D),
+    layers.Conv1DTranspose: _kernel(layers.Conv1DTranspose),
+    layers.Conv2DTranspose: _kernel(layers.Conv2DTranspose),
+    layers.SeparableConv1D: _separable(layers.SeparableConv1D),
+    layers.SeparableConv2D: _separable(layers.SeparableConv2D),
     layers.EinsumDense: Rule(
         "compute",
         weights={"kernel": _integer_forms.einsum_channels},
@@ -48,15 +54,10 @@ _DEFAULTS = {
     ),
     layers.MultiHeadAttention: Rule(
         "compute",
-        weights={
-            f"{part}_dense.kernel": axes
-            for part, axes in {
-                "query": (-2, -1),
-                "key": (-2, -1),
-                "value": (-2, -1),
-                "output": (-1,),
-            }.items()
-        },
+        weights=_kernels(
+            layers.MultiHeadAttention,
+            *(f"{part}_dense.kernel" for part in ("query", "key", "value", "output")),
+        ),
         compute=_attention.multi_head_attention,
         inner=_attention.inner,
         obstacle=_attention.obstacle,
@@ -80,7 +81,7 @@ _DEFAULTS = {
     ),
     layers.SimpleRNNCell: Rule(
         "whole",
-        weights=_RECURRENT,
+        weights=_kernels(layers.SimpleRNNCell, "kernel", "recurrent_kernel"),
         compute=_recurrent_cells.simple,
         inner=_recurrent_cells.simple_ranges,
         inputs=(),
@@ -88,7 +89,7 @@ _DEFAULTS = {
     ),
     layers.LSTMCell: Rule(
         "whole",
-        weights=_RECURRENT,
+        weights=_kernels(layers.LSTMCell, "kernel", "recurrent_kernel"),
         compute=_recurrent_cells.lstm,
         inner=_recurrent_cells.lstm_ranges,
         inputs=(),
@@ -96,7 +97,7 @@ _DEFAULTS = {
     ),
     layers.GRUCell: Rule(
         "whole",
-        weights=_RECURRENT,
+        weights=_kernels(layers.GRUCell, "kernel", "recurrent_kernel"),
         compute=_recurrent_cells.gru,
         inner=_recurrent_cells.gru_ranges,
         inputs=(),

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from kopt._kernels.axes import channels_from_end
+
 
 def scale_channels(inputs: Any, scale: Any, offset: Any) -> Any:
     """`inputs * scale + offset`, a pair of numbers for each index of the last axis.
@@ -154,8 +156,7 @@ def separable_convolution(layer: Any, inputs: Any) -> Any:
 
 def einsum_channels(layer: Any) -> tuple[int, ...]:
     """The axes of a kernel that number its channels; none if it is no matrix."""
-    kept = _as_matrix(layer)
-    return () if kept is None else tuple(range(-kept, 0))
+    return () if _as_matrix(layer) is None else channels_from_end(layer, "kernel")
 
 
 def einsum_dense(layer: Any, inputs: Any, training: bool | None = None) -> Any:

@@ -1,55 +1,43 @@
 """Layers that are linear in their kernel, and what stands behind them.
 
-Which axes of a kernel number what comes in and what goes out, and the batch
-normalization that goes into a layer when the model is converted.
+Among others, the batch normalization that goes into a layer when the model is
+converted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 
 from kopt import _checks
 from kopt._centroids import clustered_weights
+from kopt._kernels.axes import KernelAxes, kernel_axes
 from kopt.quantization._trace import Call, Trace
 from kopt.quantization.snapping import is_quantized
 
-# (axes that number the outputs, axis that numbers the inputs) of the kernel.
-_LAST = ((-1,), -2)
-# One filter for each pair of a channel and its multiplier.
-_DEPTHWISE = ((-2, -1), -2)
-_TRANSPOSED = ((-2,), -1)
-
-_AXES: dict[Any, tuple[tuple[int, ...], int]] = {
-    keras.layers.Dense: _LAST,
-    keras.layers.Conv1D: _LAST,
-    keras.layers.Conv2D: _LAST,
-    keras.layers.Conv3D: _LAST,
-    keras.layers.DepthwiseConv1D: _DEPTHWISE,
-    keras.layers.DepthwiseConv2D: _DEPTHWISE,
-    keras.layers.Conv1DTranspose: _TRANSPOSED,
-    keras.layers.Conv2DTranspose: _TRANSPOSED,
-    keras.layers.Conv3DTranspose: _TRANSPOSED,
-}
+_LINEAR = (
+    keras.layers.Dense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
 
 
-class KernelAxes(NamedTuple):
-    """Axes of a kernel: those that number the outputs, and that of the inputs."""
-
-    outputs: tuple[int, ...]
-    inputs: int
-
-
-def kernel_axes(layer: Any) -> KernelAxes | None:
+def linear_axes(layer: Any) -> KernelAxes | None:
     """The axes of a layer's kernel; None if it is none of these layers."""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         return None
-    for known, axes in _AXES.items():
+    for known in _LINEAR:
         if isinstance(layer, known) and type(layer).call is known.call:
-            return KernelAxes(*axes)
+            return kernel_axes(layer, "kernel", len(layer.kernel.shape))
     return None
 
 

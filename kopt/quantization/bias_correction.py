@@ -18,7 +18,7 @@ from kopt.quantization._batches import input_batches
 from kopt.quantization._compiled import functions_inlined
 from kopt.quantization._linear_layers import (
     Chains,
-    kernel_axes,
+    linear_axes,
     normalization_scale,
     path_of,
     require_float,
@@ -156,18 +156,18 @@ class _Place:
 
     def round_weights(self, bits: int, per_channel: bool) -> None:
         """Put the kernel on its grid, with the batch normalization in it."""
-        axes = kernel_axes(self.layer)
+        axes = linear_axes(self.layer)
         assert axes is not None
         kernel = self.layer.kernel.numpy().astype("float32")
         factors = np.ones((), "float32")
         if self.normalization is not None:
             scale = normalization_scale(self.normalization).astype("float32")
             shape = [
-                size if axis - kernel.ndim in axes.outputs else 1
+                size if axis in axes.filters else 1
                 for axis, size in enumerate(kernel.shape)
             ]
             factors = np.where(scale == 0, np.float32(1), scale).reshape(shape)
-        along = axes.outputs if per_channel else ()
+        along = axes.filters if per_channel else ()
         rounded = fake_quantize_weights(kernel * factors, along, bits)
         self.layer.kernel.assign(rounded / factors)
 
@@ -177,7 +177,7 @@ def _find_places(chains: Chains) -> tuple[list[_Place], dict[str, str]]:
     skipped: dict[str, str] = {}
     for call in chains.trace.calls:
         layer = call.layer
-        if kernel_axes(layer) is None or id(layer) in places:
+        if linear_axes(layer) is None or id(layer) in places:
             continue
         behind = chains.normalization(call) if chains.is_used_once(layer) else None
         normalization = None if behind is None else behind.layer

@@ -14,7 +14,7 @@ from kopt.quantization._channel_pairs import ChannelPair, Values, equal_scales
 from kopt.quantization._linear_layers import (
     Chains,
     is_plain,
-    kernel_axes,
+    linear_axes,
     path_of,
     require_float,
 )
@@ -166,7 +166,7 @@ def _find_pairs(chains: Chains) -> tuple[list[ChannelPair], dict[str, str]]:
     pairs: list[ChannelPair] = []
     skipped: dict[str, str] = {}
     for call in chains.trace.calls:
-        if kernel_axes(call.layer) is None:
+        if linear_axes(call.layer) is None:
             continue
         found = _partner(chains, call)
         if isinstance(found, str):
@@ -187,7 +187,7 @@ def _partner(chains: Chains, call: Call) -> ChannelPair | str:
     flattened = False
     for follower in _followers(chains, normalization or call):
         other = follower.layer
-        if kernel_axes(other) is not None:
+        if linear_axes(other) is not None:
             if not chains.is_used_once(other):
                 return f"the weights of {path_of(other)} are used more than once"
             behind = chains.normalization(follower)
@@ -203,9 +203,9 @@ def _partner(chains: Chains, call: Call) -> ChannelPair | str:
 
 
 def _fitting(pair: ChannelPair, flattened: bool) -> ChannelPair | str:
-    axes = kernel_axes(pair.second)
+    axes = linear_axes(pair.second)
     assert axes is not None
-    size = pair.second.kernel.shape[axes.inputs]
+    size = pair.second.kernel.shape[axes.incoming[0]]
     if size == pair.channels or (flattened and size % pair.channels == 0):
         return pair
     return f"{path_of(pair.second)} takes its channels in groups"

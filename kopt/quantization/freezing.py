@@ -122,6 +122,9 @@ class FreezeLate(keras.callbacks.Callback):
     0.0
     """
 
+    #: A trial of training, which leaves the model as it was, must not run beside it.
+    changes_model = True
+
     def __init__(
         self, ranges_at: float | None = 0.5, batch_norm_at: float | None = 0.75
     ) -> None:

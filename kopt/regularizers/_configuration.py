@@ -10,15 +10,15 @@ configuration of the class it had, and puts them back.
 from __future__ import annotations
 
 import contextlib
-import functools
 import warnings
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
 from kopt._keras.saved_whole import SavedWhole, refuse_h5
-from kopt.regularizers._targets import Target
+from kopt.regularizers._targets import Target, share_with_attentions
 
 _NAME = "KeepsRegularizers"
 
@@ -28,9 +28,10 @@ def is_kept(model: keras.Model, targets: Sequence[Target]) -> bool:
     if isinstance(model, KeepsRegularizers):
         return True
     own = {id(target.variable): target.variable.regularizer for target in targets}
-    marks = {variable: _Mark() for variable in own}
+    marks: dict[Any, _Mark] = {}
     for target in targets:
-        target.regularize(marks[id(target.variable)])
+        target.regularize(marks.setdefault(_place(target, own), _Mark()))
+    share_with_attentions(targets)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -41,13 +42,31 @@ def is_kept(model: keras.Model, targets: Sequence[Target]) -> bool:
     finally:
         for target in targets:
             target.regularize(own[id(target.variable)])
+        share_with_attentions(targets)
     return all(mark.was_asked for mark in marks.values())
+
+
+def _place(target: Target, own: dict[int, Any]) -> Any:
+    """What a mark is for: one weight, or those of an attention with one regularizer."""
+    if target.attention is None:
+        return id(target.variable)
+    kind = target.variable.name, id(own[id(target.variable)])
+    return id(target.attention), *kind
 
 
 def keep(model: keras.Model) -> None:
     """Let a model save the regularizers of its weights from now on."""
-    plain: Any = type(model)
-    model.__class__ = _keeping(plain)
+    plain = type(model)
+    body = {
+        "class_before": plain,
+        "kept_by": weakref.ref(model),
+        "__module__": plain.__module__,
+        "__doc__": plain.__doc__,
+    }
+    # A class of its own: Keras makes clones by calling it, and says no more than that.
+    kind = type(plain.__name__, (KeepsRegularizers, plain), body)
+    # All go by one name in files: each can load what any of them has saved.
+    model.__class__ = keras.saving.register_keras_serializable("kopt", _NAME)(kind)
 
 
 class _Mark(keras.regularizers.Regularizer):
@@ -65,6 +84,15 @@ class KeepsRegularizers(SavedWhole):
     """Comes before a model's class and saves its regularizers with it."""
 
     class_before: type
+    #: The model whose class it is.
+    kept_by: weakref.ref[keras.Model]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        clone = cls.class_before(*args, **kwargs)
+        original = cls.kept_by()
+        if original is not None:
+            _copy(original, clone)
+        return clone
 
     def get_config(self) -> dict[str, Any]:
         refuse_h5(self)
@@ -90,11 +118,33 @@ class KeepsRegularizers(SavedWhole):
         saved = keras.saving.deserialize_keras_object(
             config["regularizers"], custom_objects
         )
-        # A model that Keras could not build has no weights yet: Keras says so itself.
         if model.built:
             _put_back(model, saved)
+        else:
+            warnings.warn(
+                f"{model.name!r} could not be built from its configuration, so the "
+                "penalties that `kopt.regularizers.apply` put on its weights are not "
+                "there. Call the model on a batch, then `apply` again.",
+                stacklevel=2,
+            )
         keep(model)
         return model
+
+
+def _copy(original: keras.Model, clone: keras.Model) -> None:
+    """Give a clone the regularizers of the model that it was made from."""
+    names = [weight.name for weight in original.weights]
+    if names != [weight.name for weight in clone.weights]:
+        warnings.warn(
+            f"{original.name!r} has penalties that `kopt.regularizers.apply` put on "
+            "weights inside of layers. The model that was made from it has other "
+            "weights, so they are not copied: call `apply` on it.",
+            stacklevel=4,
+        )
+        return
+    for weight, twin in zip(original.weights, clone.weights, strict=True):
+        twin.regularizer = weight.regularizer
+    keep(clone)
 
 
 def _put_back(model: keras.Model, saved: list[dict[str, Any]]) -> None:
@@ -110,21 +160,6 @@ def _put_back(model: keras.Model, saved: list[dict[str, Any]]) -> None:
     regularizers = {entry["index"]: entry["regularizer"] for entry in saved}
     for index, weight in enumerate(model.weights):
         weight.regularizer = regularizers.get(index)
-
-
-@functools.cache
-def _keeping(plain: type) -> type:
-    new = type(
-        plain.__name__,
-        (KeepsRegularizers, plain),
-        {
-            "class_before": plain,
-            "__module__": plain.__module__,
-            "__doc__": plain.__doc__,
-        },
-    )
-    # All go by one name in files: each can load what any of them has saved.
-    return keras.saving.register_keras_serializable("kopt", _NAME)(new)
 
 
 @contextlib.contextmanager

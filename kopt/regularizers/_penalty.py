@@ -39,10 +39,16 @@ class Penalty(keras.regularizers.Regularizer):
     def __call__(self, x: Any) -> Any:
         """The penalty on one variable or tensor, a scalar of type `floatx`."""
         # Sums of many small terms vanish in half precision.
-        x = ops.convert_to_tensor(x)
-        wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+        weights = ops.convert_to_tensor(x)
+        wide = ops.cast(weights, keras.backend.result_type(weights.dtype, "float32"))
+        if isinstance(x, keras.Variable):
+            wide = self.arranged(wide, x)
         # The loss that Keras adds it to has this type, whatever type the layer has.
         return ops.cast(self.penalty(wide), keras.config.floatx())
+
+    def arranged(self, weights: Any, variable: keras.Variable) -> Any:
+        """The weights of a variable in the order that `penalty` takes them in."""
+        return weights
 
     @abstractmethod
     def penalty(self, weights: Any) -> Any:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
+from kopt._keras.attention import saved_regularizer_of
 from kopt._keras.layer_tree import own_layers
+
+_ATTENTIONS = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,12 @@ class Target:
             with contextlib.suppress(AttributeError):
                 setattr(self.layer, self.slot, regularizer)
 
+    @property
+    def attention(self) -> keras.layers.Layer | None:
+        """The attention that the owner is a projection of."""
+        holder = self.lineage[-2][1] if len(self.lineage) > 1 else None
+        return holder if isinstance(holder, _ATTENTIONS) else None
+
     def matches(self, match: Any) -> bool:
         """Whether a rule means this weight's owner, or a layer that holds it."""
         if isinstance(match, str):
@@ -66,6 +75,22 @@ class Target:
 def targets_of(model: keras.Model) -> list[Target]:
     """All weights of a model; one in a shared layer comes once for each path to it."""
     return list(_walk((("", model),)))
+
+
+def share_with_attentions(targets: Sequence[Target]) -> None:
+    """Write what all kernels, or biases, of an attention have into its configuration.
+
+    An attention makes its projections itself, with one regularizer for all. What they
+    do not have in common has no place there.
+    """
+    attentions = {id(target.attention): target.attention for target in targets}
+    for attention in filter(None, attentions.values()):
+        weights = [weight for one in own_layers(attention) for weight in one.weights]
+        for name in ("kernel", "bias"):
+            found = [weight.regularizer for weight in weights if weight.name == name]
+            is_common = all(one is found[0] for one in found)
+            common = found[0] if found and is_common else None
+            saved_regularizer_of(attention, name, common)
 
 
 def _walk(lineage: tuple[tuple[str, keras.layers.Layer], ...]) -> Iterator[Target]:

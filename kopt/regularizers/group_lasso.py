@@ -8,6 +8,8 @@ import keras
 from keras import ops
 
 from kopt import _checks
+from kopt._kernels.axes import KernelAxes, axes_of
+from kopt._kernels.folding import Folding
 from kopt._live_float import LiveFloat
 from kopt._registry import register
 from kopt.regularizers._penalty import Penalty, Traits
@@ -32,10 +34,15 @@ class GroupLasso(Penalty):
         factor: At least 0. `regularizer.factor = 1e-3` moves it, for compiled steps
             too. A scalar `keras.Variable` is used itself, so that one variable can
             steer several regularizers.
-        axis: The axis, or axes, that number the groups; a group spans the others. On a
-            kernel of shape `(..., inputs, outputs)`: -1 for neurons and filters, -2
-            for inputs and channels, `(-2, -1)` for the single 2-D kernels of a
-            convolution and for the channels of a depthwise one.
+        axis: The axis, or axes, that number the groups; a group spans the others.
+            `None` makes a group of each output unit of the layer that the weights
+            belong to: of each neuron or filter, each channel of a depthwise
+            convolution, each dimension of each head in attention, each dimension of
+            an embedding, and in a recurrent layer each unit's columns in all gates
+            together (the row through which its state comes back is not part of the
+            group). Weights of no layer have theirs on the last axis. On a kernel of
+            shape `(..., inputs, outputs)`, -2 is for inputs and `(-2, -1)` for the
+            single 2-D kernels of a convolution. Defaults to `None`.
         scale_by_size: Whether to include `sqrt(p)`, without which layers with large
             groups are penalized less for each weight.
 
@@ -64,6 +71,7 @@ class GroupLasso(Penalty):
             {},
             {"factor": 0.3, "scale_by_size": False},
             {"factor": 0.3, "axis": -2},
+            {"factor": 0.3, "axis": -1},
             {"factor": 0.3, "axis": (-2, -1)},
         ),
         shapes=((5, 3), (3, 3, 4, 6)),
@@ -75,7 +83,7 @@ class GroupLasso(Penalty):
     def __init__(
         self,
         factor: float | keras.Variable = 1e-4,
-        axis: int | Sequence[int] = -1,
+        axis: int | Sequence[int] | None = None,
         *,
         scale_by_size: bool = True,
     ) -> None:
@@ -83,8 +91,12 @@ class GroupLasso(Penalty):
         self.axis = _checked_axis(axis)
         self.scale_by_size = bool(scale_by_size)
 
+    def arranged(self, weights: Any, variable: keras.Variable) -> Any:
+        (axes,) = [None] if self.axis is not None else axes_of([variable])
+        return weights if axes is None else _by_unit(weights, axes)
+
     def penalty(self, weights: Any) -> Any:
-        within = _axes_within(self.axis, weights.shape)
+        within = _axes_within(-1 if self.axis is None else self.axis, weights.shape)
         size = math.prod(weights.shape[axis] for axis in within)
         scale = math.sqrt(size) if self.scale_by_size else 1.0
         return self._factor * (scale * ops.sum(_lengths(weights, within)))
@@ -95,6 +107,19 @@ class GroupLasso(Penalty):
             "axis": self.axis,
             "scale_by_size": self.scale_by_size,
         }
+
+
+def _by_unit(weights: Any, axes: KernelAxes) -> Any:
+    """A kernel whose last axis numbers the output units."""
+    rank = len(weights.shape)
+    if axes.filters == (rank - 1,) and axes.gates == 1:
+        return weights
+    within = tuple(axis for axis in range(rank) if axis not in axes.filters)
+    folding = Folding(tuple(weights.shape), (within, axes.filters))
+    # The gates lie side by side, so a unit's columns are as far apart as there are
+    # units: this puts them below each other.
+    units = folding.sizes[1] // axes.gates
+    return ops.reshape(folding.fold(weights), (-1, units))
 
 
 def _lengths(weights: Any, within: tuple[int, ...]) -> Any:
@@ -119,7 +144,9 @@ def _axes_within(axis: int | tuple[int, ...], shape: Sequence[int]) -> tuple[int
     return tuple(one for one in range(rank) if one not in numbering)
 
 
-def _checked_axis(axis: int | Sequence[int]) -> int | tuple[int, ...]:
+def _checked_axis(axis: int | Sequence[int] | None) -> int | tuple[int, ...] | None:
+    if axis is None:
+        return None
     if isinstance(axis, Sequence) and not isinstance(axis, str):
         return tuple(_checks.integer("axis", one) for one in axis)
     return _checks.integer("axis", axis, hint="Or give a tuple of whole numbers.")

@@ -10,7 +10,7 @@ from kopt import _checks, _registry
 from kopt._keras.compiled import forget_compiled_functions
 from kopt._registry import register
 from kopt.regularizers import _configuration
-from kopt.regularizers._targets import Target, targets_of
+from kopt.regularizers._targets import Target, share_with_attentions, targets_of
 
 _MAIN_WEIGHTS = ("kernel", "depthwise_kernel", "pointwise_kernel", "embeddings")
 _LISTED = 20
@@ -26,8 +26,16 @@ def apply(
 
     For a model from `keras.applications`, from a file, or from other people's code,
     whose layers were made without regularizers. Works in place, on sequential,
-    functional, nested and subclassed models, and `model.save` keeps it. The next `fit`
-    traces its step again, with the penalties in it.
+    functional, nested and subclassed models. The next `fit` traces its step again, with
+    the penalties in it.
+
+    `model.save` and `model.from_config(model.get_config())` keep the penalties of all
+    layers; `keras.models.clone_model` keeps them in functional models, and in
+    sequential and subclassed ones where the configuration of a layer has a place for
+    them. It has in all layers of Keras, attention included if all of its kernels get
+    the same one. It has not in layers of your own whose `get_config` does not tell of
+    the layers and weights inside, nor for single projections of an attention: call
+    `apply` again on a clone of a sequential model, or of a single layer, with these.
 
     Args:
         model: A built Keras model.
@@ -73,6 +81,7 @@ def apply(
     ]
     for target, regularizer in plan:
         target.regularize(regularizer)
+    share_with_attentions(targets)
     if not _configuration.is_kept(model, [target for target, _ in plan]):
         _configuration.keep(model)
     # A step that was traced before knows nothing of the new penalties.

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kopt
 from kopt.callbacks.eval_weights import EvalWeights
@@ -26,8 +27,9 @@ OPTIMIZERS = {
 each = pytest.mark.parametrize(
     "kind", sampled(OPTIMIZERS, ["ScheduleFree", "EMA of kopt", "loss scaling"])
 )
-each_wrapper = pytest.mark.parametrize(
-    "kind", [k for k in OPTIMIZERS if "EMA" not in k]
+# Those whose state says what the model holds.
+each_recorded = pytest.mark.parametrize(
+    "kind", [k for k in OPTIMIZERS if k != "EMA of Keras"]
 )
 
 
@@ -117,7 +119,7 @@ def test_another_fit_goes_on_from_where_training_was(kind):
     assert_same(weights_of(parts), weights_of(straight))
 
 
-@each_wrapper
+@each_recorded
 def test_a_checkpoint_holds_what_validation_saw_and_can_be_resumed(kind, tmp_path):
     straight = model_of(OPTIMIZERS[kind]())
     fit(straight, [EvalWeights()], last=4)
@@ -132,20 +134,160 @@ def test_a_checkpoint_holds_what_validation_saw_and_can_be_resumed(kind, tmp_pat
     assert_same(weights_of(loaded), weights_of(straight))
 
 
-@pytest.mark.parametrize("kind", ["EMA of kopt", "EMA of Keras"])
-def test_a_checkpoint_with_an_unrecorded_average_holds_the_training_weights(
-    kind, tmp_path
-):
+def test_a_checkpoint_with_an_average_of_keras_holds_the_average(tmp_path):
     watch = Watch()
     save = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
-    model = model_of(OPTIMIZERS[kind]())
+    model = model_of(OPTIMIZERS["EMA of Keras"]())
     fit(model, [EvalWeights(), save, watch], last=2, validation_data=(X, Y))
     loaded = keras.saving.load_model(tmp_path / "2.keras")
-    assert_same(weights_of(loaded), watch.seen["batch"][-1])
-    straight = model_of(OPTIMIZERS[kind]())
-    fit(straight, [EvalWeights()], last=4)
-    fit(loaded, [EvalWeights()], last=4, first=2)
-    assert_same(weights_of(loaded), weights_of(straight))
+    assert_same(weights_of(loaded), watch.seen["test"][-1])
+    # Its state does not hold the weights that trained, so it trains from there.
+    begin = Watch()
+    fit(loaded, [EvalWeights(), begin], last=3, first=2)
+    assert_same(begin.seen["epoch begin"][0], weights_of_file(tmp_path / "2.keras"))
+
+
+def weights_of_file(path):
+    return weights_of(keras.saving.load_model(path))
+
+
+@pytest.mark.slow
+@each
+@pytest.mark.parametrize("first", ["EvalWeights", "the other"])
+def test_the_best_checkpoint_scores_what_the_history_says(kind, first, tmp_path):
+    path = tmp_path / "best.keras"
+    callbacks = [
+        EvalWeights(),
+        keras.callbacks.ModelCheckpoint(path, save_best_only=True),
+    ]
+    # With validation in each epoch any order will do.
+    callbacks = callbacks if first == "EvalWeights" else callbacks[::-1]
+    model = model_of(OPTIMIZERS[kind]())
+    history = fit(model, callbacks, last=6, validation_data=(X, Y[::-1])).history
+    loss = keras.saving.load_model(path).evaluate(X, Y[::-1], batch_size=8, verbose=0)
+    assert loss == pytest.approx(min(history["val_loss"]), rel=1e-5)
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ends a validation, as Ctrl-C does."""
+
+    def on_test_batch_end(self, batch, logs=None):
+        raise KeyboardInterrupt
+
+
+@each
+@pytest.mark.parametrize("callbacks", ["another", "none"])
+def test_training_goes_on_from_where_it_was_after_an_interrupted_validation(
+    kind, callbacks
+):
+    # Two epochs, the first of which ends in the middle of its validation.
+    straight = Watch()
+    fit(model_of(OPTIMIZERS[kind]()), [EvalWeights(), straight], last=2)
+    model, watch = model_of(OPTIMIZERS[kind]()), Watch()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, [EvalWeights(), Interrupt()], validation_data=(X, Y))
+    fit(model, [*([EvalWeights()] if callbacks == "another" else []), watch], last=1)
+    for one, two in zip(watch.seen["batch"], straight.seen["batch"][6:], strict=True):
+        assert_same(one, two)
+
+
+class Failing(keras.losses.Loss):
+    """A loss that cannot be computed while it is told to fail."""
+
+    fails = False
+
+    def call(self, y_true, y_pred):
+        bad = tf.py_function(lambda: float(1 / (not Failing.fails)), [], "float32")
+        bad.set_shape(())
+        return keras.ops.mean(keras.ops.square(y_true - y_pred)) * bad
+
+
+@each
+def test_a_step_of_validation_that_fails_puts_the_training_weights_back(
+    kind, monkeypatch
+):
+    model = model_of(OPTIMIZERS[kind]())
+    model.compile(OPTIMIZERS[kind](), Failing(), jit_compile=False)
+    watch = Watch()
+
+    class Break(keras.callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            monkeypatch.setattr(Failing, "fails", True)
+
+    with pytest.raises(Exception, match="division by zero"):
+        fit(model, [EvalWeights(), watch, Break()], validation_data=(X, Y))
+    assert_same(weights_of(model), watch.seen["batch"][-1])
+
+
+@each
+@pytest.mark.parametrize("statistics", [None, X], ids=["plain", "statistics"])
+def test_weights_set_between_two_fits_are_where_the_next_begins(kind, statistics):
+    model = model_of(OPTIMIZERS[kind](), normalized=statistics is not None)
+    callback, watch = EvalWeights(statistics=statistics), Watch()
+    fit(model, [callback], last=2, validation_data=(X, Y))
+    others = [np.full_like(value, 0.25) for value in model.get_weights()]
+    model.set_weights(others)
+    model.evaluate(X, Y, verbose=0, callbacks=[callback])
+    watch.note = lambda where: watch.seen.setdefault(where, []).append(
+        model.get_weights()
+    )
+    fit(model, [callback, watch], last=1)
+    assert_same(watch.seen["epoch begin"][0], others)
+
+
+@each
+def test_weights_that_early_stopping_restored_are_where_the_next_fit_begins(kind):
+    callback = EvalWeights()
+    stop = keras.callbacks.EarlyStopping(
+        "val_loss", patience=0, mode="max", restore_best_weights=True
+    )
+    model = model_of(OPTIMIZERS[kind]())
+    fit(model, [callback, stop], last=9, validation_data=(X, Y))
+    restored, watch = weights_of(model), Watch()
+    fit(model, [callback, watch], last=1)
+    assert_same(watch.seen["epoch begin"][0], restored)
+
+
+@each
+def test_a_checkpoint_between_two_batches_resumes_bit_for_bit(kind, tmp_path):
+    path = tmp_path / "{batch}.keras"
+    save = keras.callbacks.ModelCheckpoint(path, save_freq=4)
+    watch = Watch()
+    model = model_of(OPTIMIZERS[kind]())
+    fit(model, [EvalWeights(), save, watch], last=1, validation_data=(X, Y))
+    loaded = keras.saving.load_model(tmp_path / "4.keras")
+    assert_same(weights_of(loaded), watch.seen["batch"][3])
+    resumed = Watch()
+    loaded.fit(
+        *(X[32:], Y[32:]),
+        batch_size=8,
+        shuffle=False,
+        verbose=0,
+        callbacks=[EvalWeights(), resumed],
+    )
+    assert_same(resumed.seen["batch"][-1], watch.seen["batch"][-1])
+
+
+@pytest.mark.slow
+@each_recorded
+def test_a_backup_resumes_bit_for_bit(kind, tmp_path):
+    straight = Watch()
+    fit(model_of(OPTIMIZERS[kind]()), [EvalWeights(), straight], last=4)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model_of(OPTIMIZERS[kind]()), [EvalWeights(), backup, Stop()], last=4)
+    resumed = Watch()
+    fit(model_of(OPTIMIZERS[kind]()), [EvalWeights(), backup, resumed], last=4)
+    for one, two in zip(
+        resumed.seen["batch"], straight.seen["batch"][12:], strict=True
+    ):
+        assert_same(one, two)
 
 
 @each
@@ -159,11 +301,10 @@ def test_early_stopping_restores_weights_of_the_evaluation_point(kind):
         model, [EvalWeights(), stop, watch], last=9, validation_data=(X, Y)
     ).history["val_loss"]
     assert 2 <= len(history) < 9
-    if "EMA" not in kind:
-        best = int(np.argmax(history))
-        assert_same(weights_of(model), watch.seen["test"][best])
-        loss = model.evaluate(X, Y, verbose=0)
-        assert loss == pytest.approx(history[best], rel=1e-5)
+    best = int(np.argmax(history))
+    assert_same(weights_of(model), watch.seen["test"][best])
+    loss = model.evaluate(X, Y, verbose=0)
+    assert loss == pytest.approx(history[best], rel=1e-5)
 
 
 @each
@@ -233,8 +374,6 @@ def test_statistics_serve_an_optimizer_with_one_set_of_weights_too():
 
 @pytest.mark.parametrize("kind", ["dataset", "pairs", "tensor"])
 def test_statistics_come_from_any_kind_of_batches(kind):
-    import tensorflow as tf
-
     data = {
         "dataset": tf.data.Dataset.from_tensor_slices((X, Y)).batch(16),
         "pairs": [(X[:16], Y[:16]), (X[16:32], Y[16:32]), (X[32:], Y[32:])],

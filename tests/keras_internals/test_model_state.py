@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import kopt
 from kopt._keras.model_state import (
     make_unseeded_generator,
     model_state,
@@ -123,3 +124,12 @@ def test_the_source_of_unseeded_numbers_is_made_without_a_draw_from_python():
     expected = random.Random(0).random()
     make_unseeded_generator()
     assert random.random() == expected
+
+
+def test_masks_belong_to_a_model_but_no_pass_reads_them():
+    model = mlp()
+    kopt.pruning.prune_low_magnitude(model, kopt.pruning.OneShot(0.5))
+    constraints = [weight.constraint for weight in model.weights]
+    masks = {id(one.mask) for one in constraints if one is not None}
+    assert masks and masks <= ids(model_state(model))
+    assert not masks & ids(other_variables(model))

@@ -77,6 +77,66 @@ def test_a_loaded_optimizer_has_the_same_matrices(model, tmp_path):
     assert again.get_config() == optimizer.get_config()
 
 
+layers = keras.layers
+#: A layer, its input, and the input axes of its kernels that are matrices, by hand.
+FOLDED = {
+    "convolution": (lambda: layers.Conv2D(6, 3), (8, 8, 4), [(0, 1, 2)]),
+    "groups": (lambda: layers.Conv2D(6, 3, groups=2), (8, 8, 4), [(0, 1, 2)]),
+    "transposed": (lambda: layers.Conv2DTranspose(6, 3), (8, 8, 4), [(0, 1, 3)]),
+    "depthwise": (lambda: layers.DepthwiseConv2D(3), (8, 8, 4), []),
+    "separable": (lambda: layers.SeparableConv1D(6, 3), (8, 4), [(0, 1)]),
+    "heads": (
+        lambda: layers.EinsumDense("abc,cde->abde", (None, 2, 3)),
+        (5, 4),
+        [(0,)],
+    ),
+    "outputs first": (lambda: layers.EinsumDense("ab,cb->ac", 5), (4,), [(1,)]),
+    "experts": (lambda: layers.EinsumDense("abc,bcd->abd", (5, 6)), (5, 4), []),
+    "gates": (lambda: layers.LSTM(3), (5, 4), [(0,), (0,)]),
+    "gates of filters": (
+        lambda: layers.ConvLSTM1D(3, 2),
+        (2, 5, 4),
+        [(0, 1), (0, 1)],
+    ),
+    "slopes": (lambda: layers.PReLU(), (5, 4), []),
+}
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_a_kernel_is_the_matrix_that_its_layer_multiplies_by(name):
+    make, shape, axes = FOLDED[name]
+    model = keras.Sequential([keras.Input(shape), make()])
+    optimizer = built(model, exclude_head=False)
+    assert list(matrices(optimizer, model).values()) == axes
+
+
+@pytest.mark.parametrize("name", ["transposed", "heads", "outputs first", "gates"])
+def test_an_update_of_that_matrix_is_orthogonal(name):
+    make, shape, (axes, *_) = FOLDED[name]
+    model = keras.Sequential([keras.Input(shape), make()])
+    kernel = model.trainable_variables[0]
+    before = kernel.numpy()
+    gradient = np.random.default_rng(0).normal(size=before.shape)
+    optimizer = built(model, learning_rate=1.0, exclude_head=False, weight_decay=None)
+    optimizer.apply([tf.constant(gradient, "float32")], [kernel])
+    outputs = [axis for axis in range(before.ndim) if axis not in axes]
+    rows = np.prod([before.shape[axis] for axis in axes])
+    moved = (before - kernel.numpy()).transpose(*axes, *outputs).reshape(rows, -1)
+    # By Liu et al., an update has a root mean square of 0.2 along its longer side.
+    values = np.linalg.svd(moved / (0.2 * np.sqrt(max(moved.shape))), compute_uv=False)
+    assert 0.5 < values.min() <= values.max() < 1.3
+
+
+def test_an_optimizer_saved_with_other_axes_keeps_them():
+    # As saved when every kernel had its outputs on the last axis.
+    model = keras.Sequential([keras.Input((8, 8, 4)), layers.Conv2DTranspose(6, 3)])
+    config = kopt.Muon(exclude_head=False).get_config()
+    config |= {"exclude_layers": [1], "input_axes": [[0, [0, 1, 2]]]}
+    optimizer = kopt.Muon.from_config(config)
+    optimizer.build(model.trainable_variables)
+    assert list(matrices(optimizer, model).values()) == [(0, 1, 2)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -29,8 +29,9 @@ def test_the_variables_of_an_optimizer_are_its_own():
     optimizer.build(model.trainable_variables)
     own = {id(variable) for variable in optimizer.variables}
     assert not own & {id(variable) for variable in model.variables}
-    # Two counters, and four for each of kernel and bias.
-    assert len(optimizer.variables) == 2 + 2 * 4
+    # The rate, the batches, what each variable accumulated and the point; and four for
+    # each of kernel and bias.
+    assert len(optimizer.variables) == 4 + 2 * 4
 
 
 def test_a_tensorflow_checkpoint_holds_the_whole_state(tmp_path):

@@ -243,3 +243,40 @@ def test_momentum_sam_finds_the_momentum_of_variables_of_one_name():
     # One step down, and from there one of length 1 along the steps: (3, 4) / 5.
     found = [variable.numpy() for variable in variables]
     np.testing.assert_allclose(found, [[0.7 - 0.6, 1.0], [1.0, 0.6 - 0.8]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "earlier"),
+    [
+        (
+            lambda: kopt.WeightAverage(kopt.SGD(0.1), start=1),
+            lambda store: {"count": np.array(4.0)},  # of the five steps
+        ),
+        (lambda: kopt.Lookahead(kopt.SGD(0.1), sync_period=3), lambda store: {}),
+        (
+            lambda: kopt.ScheduleFree(kopt.SGD(0.1)),
+            lambda store: {"weight_sum": store["weight_sum"][0]},
+        ),
+    ],
+)
+def test_a_state_of_before_each_variable_counted_its_steps_is_read(make, earlier):
+    runs = []
+    for loads in (False, True):
+        variables = [keras.Variable([1.0, 2.0]), keras.Variable([3.0])]
+        optimizer = make()
+        steps(optimizer, variables)
+        if loads:
+            store = {}
+            optimizer.save_own_variables(store)
+            counters = set(optimizer.counters())
+            old = {k: v for k, v in store.items() if k not in counters}
+            other = make()
+            other.build(variables)
+            other.load_own_variables({**old, **earlier(store)})
+            other.inner_optimizer.batches.assign(5)
+            optimizer = other
+        trained = steps(optimizer, variables, count=4)
+        optimizer.swap_to_eval()
+        runs.append([*trained, *[variable.numpy() for variable in variables]])
+    for one, two in zip(*runs, strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -23,6 +23,8 @@ def L1L2(weights, l1, l2):
 
 
 def GroupLasso(weights, factor, axis, scale_by_size):
+    # An array is of no layer, so its groups are on its last axis.
+    axis = -1 if axis is None else axis
     axes = [axis] if isinstance(axis, int) else list(axis)
     axes = [one + weights.ndim if one < 0 else one for one in axes]
     total = 0.0

@@ -1,0 +1,44 @@
+"""The other callbacks of a `fit`.
+
+Keras hands a callback the model and the length of the run, but nothing of the callbacks
+that run beside it. They are in the list that is calling.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import keras
+
+
+def callbacks_beside(
+    callback: keras.callbacks.Callback,
+) -> list[keras.callbacks.Callback]:
+    """The other callbacks of the `fit` that is calling one, in their order.
+
+    A callback that was passed twice stands beside itself. Empty where no list of Keras
+    is calling, as in a loop of the user's own.
+    """
+    found: list[keras.callbacks.Callback] = []
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.Model):
+            break
+        if isinstance(caller, keras.callbacks.CallbackList):
+            # The outermost list has all others in it.
+            found = list(_flat(caller))
+        frame = frame.f_back
+    places = [place for place, one in enumerate(found) if one is callback]
+    return [one for place, one in enumerate(found) if place not in places[:1]]
+
+
+def _flat(
+    callbacks: keras.callbacks.CallbackList,
+) -> Iterator[keras.callbacks.Callback]:
+    for one in callbacks.callbacks:
+        if isinstance(one, keras.callbacks.CallbackList):
+            yield from _flat(one)
+        else:
+            yield one

@@ -1,0 +1,53 @@
+"""Training continues from a file as if it had never stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.generated import events, stories
+from tests.generated.law import assert_same, law, run
+from tests.generated.models import models
+from tests.generated.optimizers import optimizers
+from tests.generated.training import Situation
+
+_EVENTS = (
+    events.Fit,
+    events.TrainOnBatch,
+    events.Step,
+    events.Evaluate,
+    events.Freeze,
+    events.Recompile,
+    events.Assign,
+    events.Penalize,
+    events.Prune,
+    events.SaveAndLoad,
+)
+_POLICIES = ("float32", "float32", "mixed_bfloat16", "bfloat16")
+
+
+@st.composite
+def _situations(draw: Any) -> Situation:
+    # Keras saves neither the states of recurrent layers nor the seeds of dropout.
+    without = ("stateful", "Dropout")
+    model = draw(models(policies=_POLICIES, without=without))
+    optimizer = draw(optimizers())
+    story = draw(stories.stories(model, optimizer, _EVENTS))
+    saving = draw(stories.event(events.SaveAndLoad, model, optimizer))
+    return Situation(model, optimizer, (story[0], saving, *story[1:]))
+
+
+@law(_situations(), quick=8)
+def a_file_changes_nothing_that_follows(situation: Situation) -> None:
+    try:
+        saved = run(situation)
+    except ValueError as error:
+        # A file does not say that the optimizer was built before a layer was frozen.
+        assert "does not fit the optimizer" in str(error), error
+        assert any(isinstance(event, events.Freeze) for event in situation.story)
+        return
+    straight = [e for e in situation.story if not isinstance(e, events.SaveAndLoad)]
+    kept = [r for r in saved if not isinstance(r.event, events.SaveAndLoad)]
+    never_stopped = run(situation.but(story=tuple(straight)))
+    assert_same(never_stopped, kept, situation, exact=True)

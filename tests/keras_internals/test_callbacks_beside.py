@@ -1,0 +1,60 @@
+"""Canaries: a callback finds those that run beside it."""
+
+import keras
+import numpy as np
+import pytest
+
+from kopt._keras.callbacks_beside import callbacks_beside
+
+CallbackList = keras.callbacks.CallbackList
+
+
+class Look(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        self.seen = callbacks_beside(self)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.at_batch = callbacks_beside(self)
+
+
+def fit(callbacks, in_a_list_of_keras=False):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    if in_a_list_of_keras:
+        callbacks = CallbackList(callbacks, add_history=True, model=model)
+    model.fit(np.ones((2, 2)), np.ones((2, 1)), verbose=0, callbacks=callbacks)
+
+
+@pytest.mark.parametrize("in_a_list_of_keras", [True, False])
+def test_those_before_and_behind_are_found(in_a_list_of_keras):
+    look, before, behind = Look(), Look(), Look()
+    fit([before, look, behind], in_a_list_of_keras)
+    for found in (look.seen, look.at_batch):
+        assert [one for one in found if isinstance(one, Look)] == [before, behind]
+
+
+def test_lists_inside_of_lists_are_looked_through():
+    look, other, third = Look(), Look(), Look()
+    fit([CallbackList([CallbackList([look]), other]), third])
+    assert [one for one in look.seen if isinstance(one, Look)] == [other, third]
+
+
+def test_a_callback_that_was_passed_twice_stands_beside_itself():
+    look = Look()
+    fit([look, look])
+    assert [one for one in look.seen if isinstance(one, Look)] == [look]
+
+
+def test_a_fit_inside_of_another_one_has_callbacks_of_its_own():
+    inner = Look()
+
+    class Nested(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            fit([inner])
+
+    fit([Nested(), Look()])
+    assert not [one for one in inner.seen if isinstance(one, (Look, Nested))]
+
+
+def test_a_loop_of_ones_own_has_no_callbacks():
+    assert callbacks_beside(Look()) == []
