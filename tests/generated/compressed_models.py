@@ -1,6 +1,6 @@
 """Models described by plain data: drawn, built, and pasted into a test.
 
-    Net("vector", [Part("Dense relu", 5), Part("PReLU")], outputs=2, form="nested")
+    Net("vector", (Part("Dense relu", 5), Part("PReLU")), outputs=2, form="nested")
 
 Any such description makes a model. A part that finds no tensor of its kind is left
 out, so that a description stays valid while Hypothesis makes it smaller.
@@ -9,7 +9,7 @@ out, so that a description stays valid while Hypothesis makes it smaller.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.generated.compressed_parts import PARTS, RANKS, PartKind, ToItself
+from tests.generated.description import Description
 
 FORMS = ("functional", "nested", "subclassed")
 STRUCTURES = ("one", "list", "dict")
@@ -24,21 +25,8 @@ SHAPES = {"vector": (6,), "tokens": (5,), "sequence": (5, 4), "image": (6, 7, 3)
 SAMPLES = 32
 
 
-class _Readable:
-    """Prints what differs from the defaults."""
-
-    def __repr__(self) -> str:
-        shown = []
-        for one in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, one.name)
-            if value != one.default:
-                named = "" if one.default is one.default_factory else f"{one.name}="
-                shown.append(f"{named}{value!r}")
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
 @dataclass(frozen=True, repr=False)
-class Part(_Readable):
+class Part(Description):
     """One step of a model.
 
     Args:
@@ -48,14 +36,14 @@ class Part(_Readable):
         shared: Whether it calls the layer that an equal part before it made.
     """
 
-    name: str = field()
+    name: str
     size: int = 3
     back: int = 0
     shared: bool = False
 
 
 @dataclass(frozen=True, repr=False)
-class Net(_Readable):
+class Net(Description):
     """A model.
 
     Args:
@@ -67,8 +55,8 @@ class Net(_Readable):
         heads: The activations of the heads, in turns.
     """
 
-    takes: str = field()
-    parts: tuple[Part, ...] = field()
+    takes: str
+    parts: tuple[Part, ...]
     outputs: int = 1
     structure: str = "list"
     form: str = "functional"
