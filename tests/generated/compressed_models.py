@@ -52,7 +52,7 @@ class Net(Description):
         outputs: How many of the last vectors it gives, each behind a head.
         structure: `one`, `list` or `dict` of these.
         form: How it is written.
-        heads: The activations of the heads, in turns.
+        heads: The activations of the heads, in turns; "none" gives out what is there.
     """
 
     takes: str
@@ -97,13 +97,14 @@ class Program:
                     tensor = self._layer(key, lambda make=make: make(3))(tensor)
             if net.takes == "tokens" and len(tensors) == 1:
                 tensor = self._layer("cast", lambda: _Floats())(tensor)
-            dense = self._layer(
-                ("head", place),
-                lambda a=activation, p=place: keras.layers.Dense(
-                    3, activation=a, name=f"out{p}"
-                ),
-            )
-            outputs[f"out{place}"] = dense(tensor)
+            if activation != "none":
+                tensor = self._layer(
+                    ("head", place),
+                    lambda a=activation, p=place: keras.layers.Dense(
+                        3, activation=a, name=f"out{p}"
+                    ),
+                )(tensor)
+            outputs[f"out{place}"] = tensor
         if net.structure == "dict":
             return outputs
         values = list(outputs.values())
@@ -242,7 +243,7 @@ def nets(**fixed: Any) -> st.SearchStrategy[Net]:
         "structure": st.sampled_from(STRUCTURES),
         "form": st.sampled_from(FORMS),
         "heads": st.sampled_from(
-            [("linear",), ("softmax",), ("sigmoid", "linear"), ("softmax", "linear")]
+            [("linear",), ("none",), ("sigmoid", "linear"), ("softmax", "linear")]
         ),
     }
     drawn |= {name: st.just(value) for name, value in fixed.items()}
