@@ -36,7 +36,14 @@ FOUND: list[tuple[str, tuple[Any, ...]]] = [
     ),
     (
         "the_file_of_a_quantized_model_is_steps_away_at_most",
-        (Net("sequence", (Part("CausalAttention"),), structure="dict"),),
+        (
+            Net(
+                "sequence",
+                (Part("CausalAttention"),),
+                structure="dict",
+                heads=("none",),
+            ),
+        ),
     ),
     (
         "a_verified_file_has_no_channel_that_stands_still",

@@ -112,6 +112,7 @@ def a_verified_file_has_no_channel_that_stands_still(net):
             return
         found, _ = predicted(path, x)
     for values, other in zip(found, expected.values(), strict=True):
-        spread = other.std(axis=0) / max(float(np.ptp(other)), 1e-6)
+        # Each number by its own size: some are large, others are not.
+        moves = other.std(axis=0) > 0.1 * np.abs(other).max(axis=0)
         still = values.std(axis=0) == 0
-        assert not (still & (spread > 0.05)).any()
+        assert not (still & moves).any(), np.argwhere(still & moves)[:5].tolist()
