@@ -13,6 +13,7 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from kopt import (
+    adapters,
     callbacks,
     clustering,
     layers,
@@ -24,16 +25,19 @@ from kopt import (
     sharpness,
 )
 from kopt._version import __version__
+from kopt.adapters import *  # noqa: F403 - likewise
 from kopt.optimizers import *  # noqa: F403 - the area's registry is the one list
 from kopt.sharpness import *  # noqa: F403 - likewise
 
 _LAZY = ("evaluation", "export", "tfmot", "tuning")
 
 __all__ = [
+    *adapters.__all__,
     *optimizers.__all__,
     *sharpness.__all__,
     *_LAZY,
     "__version__",
+    "adapters",
     "callbacks",
     "clustering",
     "layers",

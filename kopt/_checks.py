@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kopt._keras.lora import adapted_layers
 from kopt._keras.two_versions import is_older
 
 
@@ -93,6 +94,18 @@ def finite_weights(name: str, model: keras.Model) -> keras.Model:
                 "checkpoint from before the training diverged, or lower the learning "
                 "rate."
             )
+    return model
+
+
+def no_adapters(name: str, model: keras.Model) -> keras.Model:
+    """A model whose kernels are all that its layers multiply with."""
+    layers = [layer.name for layer in adapted_layers(model)]
+    if layers:
+        raise ValueError(
+            f"`{name}` has low-rank adapters (LoRA) beside the kernels of "
+            f"{', '.join(map(repr, layers))}. Add them to the kernels first: "
+            "`kopt.merge_lora(model)`."
+        )
     return model
 
 

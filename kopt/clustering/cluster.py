@@ -91,6 +91,7 @@ def cluster_weights(
     8
     """
     _checks.finite_weights("model", _checks.keras_model("model", model))
+    _checks.no_adapters("model", model)
     settings = Settings(
         _checked_number(number_of_clusters, preserve_sparsity),
         checked_initialization("cluster_centroids_init", cluster_centroids_init),

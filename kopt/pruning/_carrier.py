@@ -27,9 +27,11 @@ class PrunedModel(Carrier):
         history = super().fit(*args, **kwargs)  # type: ignore[misc]
         if state is None:
             return history
-        for shortfall in (refilled(state.groups), waiting(state.groups)):
-            if shortfall is not None and shortfall not in state.said:
-                state.said.add(shortfall)
+        for look in (refilled, waiting):
+            shortfall = None if look.__name__ in state.said else look(state.groups)
+            if shortfall is not None:
+                # Once: a model may be trained by many short calls.
+                state.said.add(look.__name__)
                 warnings.warn(shortfall, stacklevel=2)
         return history
 

@@ -183,7 +183,7 @@ class MaskGroup(tf.Module):
             updated = weights if member is caller else member.variable
             self.criterion.observe(member, updated)
         if self._provisional is not None:
-            self._settle_in_training(self._provisional, caller, weights)
+            self._settle_in_training(self._provisional, moved, caller, weights)
         if not self.pattern.is_scheduled:
             return
         due = ops.logical_and(self.schedule(self._next_step())[0], moved)
@@ -193,13 +193,17 @@ class MaskGroup(tf.Module):
                 member.variable.assign(member.masked(member.variable))
 
     def _settle_in_training(
-        self, provisional: keras.Variable, caller: MaskConstraint, weights: Tensor
+        self,
+        provisional: keras.Variable,
+        moved: Tensor,
+        caller: MaskConstraint,
+        weights: Tensor,
     ) -> None:
         """`settle` inside of the first update, of a model that nobody asked before."""
-        is_due = ops.convert_to_tensor(provisional)
+        is_due = ops.logical_and(provisional, moved)
         updated = {id(caller): ops.convert_to_tensor(weights)}
         ops.cond(is_due, lambda: self._renew(updated, Magnitude()), lambda: None)
-        provisional.assign(False)
+        provisional.assign(ops.logical_and(provisional, ops.logical_not(is_due)))
 
     def _renew(
         self, updated: dict[int, Tensor], criterion: Criterion | None = None

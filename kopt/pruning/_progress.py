@@ -54,8 +54,10 @@ def waiting(groups: Sequence[MaskGroup]) -> str | None:
     if not unmet:
         return None
     group = min(unmet, key=lambda one: final_step(one) or 0)
-    first = getattr(group.schedule, "first_step", None)
-    begins = "" if first is None else f", and its first pruning is at step {first}"
+    first = getattr(group.schedule, "first_step", 0)
+    begins = f", and its first pruning is at step {first}"
+    if first < next_step(group):
+        begins = ""
     return (
         f"Nothing is pruned yet: {target(group):.0%} zeros are asked for, the schedule "
         f"has seen {next_step(group) - 1} steps{begins}. Train for more steps, or "

@@ -29,7 +29,7 @@ class PruningState(KerasSaveable, tf.Module):
     def __init__(self) -> None:
         super().__init__(name="pruning")
         self.groups: list[MaskGroup] = []
-        # Warnings that were given.
+        # The kinds of warnings that were given.
         self.said: set[str] = set()
 
     @property

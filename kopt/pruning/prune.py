@@ -116,6 +116,7 @@ def prune_low_magnitude(
     0.75
     """
     _checks.finite_weights("model", _checks.keras_model("model", model))
+    _checks.no_adapters("model", model)
     _checks.one_of("scope", scope, SCOPES)
     schedule = _checked_schedule(pruning_schedule)
     pattern = Pattern(block_size, block_pooling_type, sparsity_m_by_n)

@@ -98,6 +98,7 @@ def normalization_scale(layer: Any) -> np.ndarray:
 def require_float(model: keras.Model, verb: str) -> None:
     """A model that was built and is not yet quantized, with finite weights."""
     _checks.finite_weights("model", _checks.keras_model("model", model))
+    _checks.no_adapters("model", model)
     if is_quantized(model):
         raise ValueError(
             f"`{verb}` prepares a float model for quantization, but this one is "

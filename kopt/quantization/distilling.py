@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -10,19 +9,9 @@ import keras
 from kopt import _checks
 from kopt._keras.attached_state import Carrier, put_on, registered, take_off
 from kopt._keras.compiled import forget_compiled_functions
+from kopt._keras.graphs import has_graph
 from kopt._registry import register
-
-
-@dataclass(frozen=True)
-class _Teacher:
-    # A plain object, so that the teacher's weights are not counted as the student's.
-    model: keras.Model
-    weight: float
-    loss: Any
-
-    def __call__(self, x: Any, y_pred: Any) -> Any:
-        target = keras.ops.stop_gradient(self.model(x, training=False))
-        return self.loss(target, y_pred)
+from kopt.quantization._lessons import Lessons, check_alike
 
 
 class TaughtModel(Carrier):
@@ -48,7 +37,8 @@ class TaughtModel(Carrier):
         teacher = getattr(self, TaughtModel.kept_as, None)
         if teacher is None or not training:
             return loss
-        return (1.0 - teacher.weight) * loss + teacher.weight * teacher(x, y_pred)
+        distance = teacher.distance(self, x, y_pred, sample_weight)
+        return (1.0 - teacher.weight) * loss + teacher.weight * distance
 
 
 # Also in a process in which no model has been taught yet.
@@ -68,18 +58,25 @@ def learn_from(
 
     Args:
         model: The model that is trained; it is changed in place. Compile it after.
-        teacher: A model with outputs of the same shape; None ends the lessons. It is
-            not saved with the model: call this again after loading.
-        weight: Share of the distance from the teacher in the loss, 0 to 1.
-        loss: A Keras loss, `loss(teacher's output, model's output)`. Defaults to the
-            Kullback-Leibler divergence behind a softmax, else to the mean of squares.
+        teacher: A model with outputs of the same names (or order) and shapes; None
+            ends the lessons. It is not saved with the model: call this again after
+            loading.
+        weight: Share of the distance from the teacher in the loss, 0 to 1. The distance
+            is the sum over outputs; sample weights count in it as they do in the loss.
+        loss: A Keras loss, `loss(teacher's output, model's output)`, for all outputs,
+            or one for each in the structure of the outputs (a dict, a list), None for
+            an output that is not taught. Defaults, output by output, to the
+            Kullback-Leibler divergence behind a softmax, to binary cross-entropy behind
+            a sigmoid, else to the mean of squares.
 
     Returns:
         The same model.
 
     Raises:
         TypeError: If `model` or `teacher` is no Keras 3 model.
-        ValueError: If `weight` is not between 0 and 1.
+        ValueError: If `weight` is not between 0 and 1, or the teacher's outputs differ
+            from the model's in names, number or shapes (of a model written as a class:
+            when it is trained).
 
     References:
         - Hinton et al., 2015, Distilling the Knowledge in a Neural Network,
@@ -106,15 +103,34 @@ def learn_from(
         return model
     _checks.keras_model("teacher", teacher)
     weight = _checks.number("weight", weight, low=0, high=1)
-    found = keras.losses.get(loss) if loss is not None else _default_loss(model)
-    put_on(model, TaughtModel, _Teacher(teacher, weight, found))
+    losses = None if loss is None else _losses(loss)
+    if has_graph(model) and has_graph(teacher):
+        # Others show their outputs when they are trained.
+        check_alike(teacher, teacher.output, model, model.output)
+    put_on(model, TaughtModel, Lessons(teacher, weight, losses))
     forget_compiled_functions(model)
     return model
 
 
-def _default_loss(model: keras.Model) -> Any:
-    last = model.layers[-1]
-    softmax = isinstance(last, keras.layers.Softmax)
-    if softmax or getattr(last, "activation", None) is keras.activations.softmax:
-        return keras.losses.KLDivergence()
-    return keras.losses.MeanSquaredError()
+def _losses(given: Any) -> Any:
+    """Losses from what a user may write for them, in the same structure."""
+    if isinstance(given, dict):
+        return {name: _losses(one) for name, one in given.items()}
+    if isinstance(given, (list, tuple)):
+        return type(given)(map(_losses, given))
+    found = keras.losses.get(given)
+    if found is None or isinstance(found, keras.losses.Loss):
+        return found
+    # A function gives one number a sample and knows nothing of sample weights.
+    return _MeanOf(found)
+
+
+class _MeanOf(keras.losses.Loss):
+    """The mean over samples of what a loss function gives."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(name=getattr(function, "__name__", "loss"))
+        self.function = function
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return self.function(y_true, y_pred)

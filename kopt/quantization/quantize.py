@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,10 +98,20 @@ def quantize_model(
     """
     if teacher is True:
         _checks.keras_model("model", model)
-        teacher = keras.models.clone_model(model)
-        teacher.set_weights(model.get_weights())
+        teacher = _copy(model)
     quantize_chosen(model, config, calibration_data, None)
     return learn_from(model, teacher) if teacher else model
+
+
+def _copy(model: keras.Model) -> keras.Model:
+    """A model that computes the same, with weights of its own."""
+    clone = keras.models.clone_model(model)
+    shapes = [[tuple(w.shape) for w in one.weights] for one in (clone, model)]
+    if shapes[0] != shapes[1]:
+        # One that is not built yet, or has more on it than its class makes.
+        return copy.deepcopy(model)
+    clone.set_weights(model.get_weights())
+    return clone
 
 
 def quantize_chosen(
@@ -174,6 +185,7 @@ def _check_model(model: keras.Model, config: Int8) -> None:
                 "policy 'float32' and copy the weights with `set_weights`."
             )
     _checks.finite_weights("model", model)
+    _checks.no_adapters("model", model)
 
 
 def _stays_float(
