@@ -223,6 +223,14 @@ def _refused(message: str) -> str:
     reason = next(
         (line for line in lines if "error:" in line), lines[0] if lines else ""
     )
+    if not reason:
+        return (
+            "TensorFlow's TFLite converter refused the model and gave no reason. Try "
+            "quantization=None to see whether the model converts at all; then "
+            "isolate=True, whose error has the converter's last words, other "
+            "`representative_data`, and parts of the model on their own to find the "
+            "layer."
+        )
     return (
         f"TensorFlow's TFLite converter refused the model: {reason[:600]}\n"
         "If one operation is named, replace the layer that uses it by one that TFLite "

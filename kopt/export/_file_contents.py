@@ -131,11 +131,15 @@ class FileContents:
         A float output that is only the dequantized form of an integer tensor has the
         step of that tensor.
         """
-        source = output
+        source = self.source(output)
+        return float(source.scales[0]) if source.scales.size == 1 else None
+
+    def source(self, output: Tensor) -> Tensor:
+        """The integer tensor that a float output is the dequantized form of."""
         for operation in self.operations:
             if operation.name == "DEQUANTIZE" and output.index in operation.outputs:
-                source = self.tensors[operation.inputs[0]]
-        return float(source.scales[0]) if source.scales.size == 1 else None
+                return self.tensors[operation.inputs[0]]
+        return output
 
     def real_range(self, entry: Tensor) -> tuple[float, float] | None:
         """The lowest and highest number that an input can hold; None if not limited.

@@ -17,7 +17,7 @@ from kopt.export import _float_islands, _samples, _trace
 from kopt.export._conversion import Settings
 from kopt.export._float_islands import Island
 from kopt.export._signature import Signature, signature_of
-from kopt.quantization import is_quantized, snapped
+from kopt.quantization import is_quantized, snapped, unrounded
 
 _MODES = (None, "float16", "dynamic", "int8", "int16x8")
 _IO_DTYPES = {"int8": ("float32", "int8", "uint8"), "int16x8": ("float32", "int16")}
@@ -78,6 +78,15 @@ class Plan:
         """What the model itself returns for samples."""
         with _trace.float32_compute(self.model):
             return self.signature.predict(samples)
+
+    def unrounded(
+        self, samples: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray] | None:
+        """What a quantization-aware model would return in float; None for others."""
+        if not self.settings.trained_ranges:
+            return None
+        with unrounded(self.model):
+            return self.expected(samples)
 
 
 def make_plan(
