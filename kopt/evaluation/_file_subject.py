@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from kopt._data import Specs
 from kopt.evaluation import _arithmetic
 from kopt.export import Interpreter
 
@@ -35,6 +37,12 @@ class FileSubject:
         self.file = file
         self.name = file.path.name
         self.latency_protocol = f"batch {file.batch_size}, 1 thread"
+
+    def specs(self) -> Specs:
+        return {
+            tensor.name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
+            for tensor in self.file.inputs
+        }
 
     def predict(self, x: Any, batch_size: int) -> dict[str, np.ndarray]:
         outputs = self.file.predict(x)

@@ -30,7 +30,8 @@ from kopt.export.interpreter import Interpreter
 # Operations that were converted, one by one, in every quantization, without a crash.
 _KNOWN = frozenset(
     """
-    Abs Add AddN AddV2 All Any ArgMax AvgPool BatchMatMulV2 BiasAdd BroadcastTo Cast
+    Abs Add AddN AddV2 All Any ArgMax AssignVariableOp AvgPool BatchMatMulV2
+    BiasAdd BroadcastTo Cast
     ConcatV2 Const Conv2D Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 Cos
     Cumsum DepthToSpace DepthwiseConv2dNative Einsum Elu Equal Erf Erfc Exp
     ExpandDims FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars

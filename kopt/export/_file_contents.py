@@ -125,6 +125,11 @@ class FileContents:
             if tensor.is_float and tensor.index not in border
         )
 
+    @property
+    def has_state(self) -> bool:
+        """Whether one run of the file leaves something behind for the next."""
+        return any(operation.name == "ASSIGN_VARIABLE" for operation in self.operations)
+
     def step(self, output: Tensor) -> float | None:
         """The size of one integer step (LSB) of an output; None if it has none.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from kopt.export import _trace
+from kopt._keras.layer_tree import with_nested_layers
 from kopt.export._file_contents import FileContents, Operation, Tensor
 
 # From the lowest to the highest value that an operation can make.
@@ -56,7 +56,7 @@ class OutputGrid:
         makers = list(self._makers(axis, place))
         if len(makers) != 1:
             return ""
-        layers = {layer.name for layer in _trace.all_layers(model)} - {model.name}
+        layers = {layer.name for layer in with_nested_layers(model)} - {model.name}
         for name in self._names(makers[0]):
             for step in reversed(name.split(";")[-1].split("/")):
                 plain = step if step in layers else re.sub(r"_\d+$", "", step)

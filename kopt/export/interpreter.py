@@ -56,10 +56,9 @@ class Interpreter:
         self.num_threads = _checks.integer("num_threads", num_threads, low=1)
         if not self.path.is_file():
             raise FileNotFoundError(f"There is no file {str(path)!r}.")
-        content = self.path.read_bytes()
-        self._runtime = _runtime(content, self.path, self.num_threads)
-        self.contents: FileContents = _file_contents.read(content)
-        self._ready = False
+        self._content = self.path.read_bytes()
+        self.reset_state()
+        self.contents: FileContents = _file_contents.read(self._content)
 
     # What a file holds can be read even if no runtime can set it up.
 
@@ -80,6 +79,15 @@ class Interpreter:
         """How many samples the file takes at once."""
         shape = self.inputs[0].shape
         return shape[0] if shape else 1
+
+    def reset_state(self) -> None:
+        """Forget what runs have left behind: the state is again what the file holds.
+
+        A file of a model with `stateful=True`, or with a layer that assigns a variable,
+        keeps its state from one run to the next. A file of any other has none.
+        """
+        self._runtime = _runtime(self._content, self.path, self.num_threads)
+        self._ready = False
 
     def predict(
         self,
@@ -104,6 +112,11 @@ class Interpreter:
         """
         arrays = self._prepared(x)
         count = len(arrays[0])
+        if self.contents.has_state and count % self.batch_size:
+            raise ValueError(
+                f"{self.path.name} keeps state for batches of {self.batch_size}: give "
+                f"a multiple of {self.batch_size} samples. Received: {count}."
+            )
         parts = [
             self._run([_slice(array, start, self.batch_size) for array in arrays])
             for start in range(0, count, self.batch_size)
@@ -116,11 +129,16 @@ class Interpreter:
         return results if len(results) > 1 else next(iter(results.values()))
 
     def latency(self, runs: int = 30) -> float:
-        """Median time of one run on one batch, in milliseconds.
+        """Median time of one run on one batch, in milliseconds; the state is kept.
 
         Args:
             runs: How many runs are timed, after five that are not. Defaults to 30.
         """
+        if self.contents.has_state:
+            return Interpreter(self.path, num_threads=self.num_threads)._timed(runs)
+        return self._timed(runs)
+
+    def _timed(self, runs: int) -> float:
         self.run_zeros()
         times = []
         for number in range(_checks.integer("runs", runs, low=1) + 5):

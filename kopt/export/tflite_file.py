@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from kopt._registry import register
-from kopt.export import _atomic, _samples, _speed, _trace
+from kopt.export import _atomic, _samples, _speed, _state, _trace
 from kopt.export._comparison import Difference, differences, lost_inside
 from kopt.export._conversion import convert, is_risky
 from kopt.export._output_grid import OutputGrid
@@ -115,7 +115,7 @@ def tflite(
         verify=verify,
         float_layers=float_layers,
     )
-    content, dense, isolated = _converted(plan, isolate)
+    plan, content, dense, isolated = _converted(plan, isolate)
     with _atomic.whole_file(target) as draft:
         draft.write_bytes(content)
         report = replace(_examined(plan, draft), path=target, isolated=isolated)
@@ -127,23 +127,27 @@ def tflite(
     return replace(report, dense_size_bytes=len(dense), speedups=speedups)
 
 
-def _converted(plan: Plan, isolate: bool | None) -> tuple[bytes, bytes | None, bool]:
+def _converted(
+    plan: Plan, isolate: bool | None
+) -> tuple[Plan, bytes, bytes | None, bool]:
     """The bytes of the file, those of the dense one, and whether in another process.
 
-    The dense one is made where a sparse file is to be compared with it.
+    The dense one is made where a sparse file is to be compared with it. The plan comes
+    back with what the trace has shown that the model remembers.
     """
     with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
         folder = Path(scratch) / "saved_model"
         with plan.model_for_trace():
             graph = _trace.write_for_converter(plan.signature, folder)
+        plan = replace(plan, state=graph.state)
         if isolate is None:
             isolate = is_risky(graph.operations, plan.settings)
         content = convert(folder, plan.settings, plan.calibration, isolate=isolate)
         if not (plan.settings.sparse and plan.verify):
-            return content, None, isolate
+            return plan, content, None, isolate
         settings = replace(plan.settings, sparse=False)
         dense = convert(folder, settings, plan.calibration, isolate=isolate)
-    return content, dense, isolate
+    return plan, content, dense, isolate
 
 
 def _examined(plan: Plan, draft: Path) -> ExportReport:
@@ -166,6 +170,8 @@ def _examined(plan: Plan, draft: Path) -> ExportReport:
     samples, source = plan.comparison, plan.source
     if samples is None:
         samples, source = _random_samples(plan, file), "random samples"
+    if plan.state:
+        samples = _state.whole_batches(samples, plan.settings.batch_size)
     received = file.predict(samples)
     if len(file.outputs) == 1:
         received = {file.outputs[0].name: received}

@@ -15,7 +15,7 @@ from kopt._keras.model_state import state_kept
 from kopt._part_sums import PartSums
 from kopt._parts import Limits, Part, judged
 from kopt._registry import register
-from kopt.quantization._batches import input_batches
+from kopt.quantization._batches import batches_with_targets
 from kopt.quantization._compiled import functions_inlined
 from kopt.quantization._quantized_layer import require_quantized
 
@@ -121,8 +121,8 @@ def sensitivity(
     Args:
         model: A calibrated model from `quantize_model` with one output. It is left as
             it is.
-        data: Arrays `(x, y)`, or inputs alone. A few hundred samples are plenty: each
-            layer takes one pass.
+        data: `(x, y)`, or inputs alone, in any form that `calibrate` takes. A few
+            hundred samples are plenty: each layer takes one pass.
         score: `score(y, outputs)`, larger for a better model. Defaults to the
             accuracy where `y` are labels; to the agreement with the float model's
             choice where there is no `y`; else to the mean squared error, negative.
@@ -143,11 +143,13 @@ def sensitivity(
     ('d', True, True)
     """
     layers = require_quantized(model)
-    _, stream = input_batches(model, data)
-    batches = list(stream)
+    _, stream = batches_with_targets(model, data)
+    pairs = list(stream)
+    batches = [pair.x for pair in pairs]
     with _active(layers, []):
         exact = _outputs(model, batches)
-    y = np.asarray(data[1]) if isinstance(data, tuple) and len(data) > 1 else None
+    known = all(pair.y is not None for pair in pairs)
+    y = np.concatenate([np.asarray(pair.y) for pair in pairs]) if known else None
     rate = _score(score, y, exact)
     found = []
     for layer in layers:
