@@ -17,10 +17,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kopt._keras.attached_state import build_config
 from kopt._keras.model_state import state_kept
 
 # Names that Keras made up for want of one; they count up within a process.
-_MADE_UP = re.compile(r"^(keras_tensor|input_layer)(_\d+)?$")
+_MADE_UP = re.compile(r"^(keras_tensor|input_layer)(_\d+)?(CLONE)*$")
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _input_name(path: tuple, tensor: keras.KerasTensor) -> str:
 
 
 def _of_subclass(model: keras.Model) -> Signature:
-    config = model.get_build_config() or {}
+    config = build_config(model)
     shapes, by_keyword = config.get("input_shape"), False
     if "shapes_dict" in config:
         # A model whose `build` takes the shape of each argument of its call.

@@ -68,7 +68,7 @@ class FileSubject:
         return sum(tensor.zeros for tensor in kernels) / size if size else 0.0
 
     def latency(self, x: Any, runs: int) -> float:
-        return self.file.latency(runs)
+        return self.file.latency(runs, x)
 
     def flops(self, x: Any) -> int | None:
         return _arithmetic.of_file(self.file)

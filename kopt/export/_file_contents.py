@@ -166,7 +166,7 @@ def read(content: bytes, *, names_of_signature: bool = True) -> FileContents:
         names_of_signature: Whether inputs and outputs have the names that the file's
             signature gives them, instead of their own.
     """
-    schema = _schema()
+    schema = format_reader()
     model = schema.Model.GetRootAsModel(content, 0)
     codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
     names = _constants(schema.BuiltinOperator)
@@ -197,7 +197,7 @@ def read(content: bytes, *, names_of_signature: bool = True) -> FileContents:
     )
 
 
-def _schema() -> ModuleType:
+def format_reader() -> ModuleType:
     """The generated reader of the format: LiteRT's, else TensorFlow's own copy."""
     try:
         return importlib.import_module("ai_edge_litert.schema_py_generated")

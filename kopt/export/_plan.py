@@ -14,7 +14,7 @@ import tensorflow as tf
 from kopt import _checks
 from kopt._centroids import centroids_written
 from kopt._signature import Signature, signature_of
-from kopt.export import _float_islands, _samples, _state, _trace
+from kopt.export import _float_islands, _samples, _state, _trace, _words
 from kopt.export._conversion import Settings
 from kopt.export._float_islands import Island
 from kopt.quantization import is_quantized, snapped, unrounded
@@ -38,6 +38,7 @@ class Plan:
         verify: Whether the file is run and compared.
         islands: Layers that stay float in a file of integers.
         state: Variables that a call of the model changes.
+        outputs: Names of the model's outputs, in its own order.
     """
 
     model: keras.Model
@@ -49,6 +50,7 @@ class Plan:
     verify: bool
     islands: tuple[Island, ...] = ()
     state: tuple[tf.Variable, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     @property
     def mode(self) -> str | None:
@@ -110,6 +112,7 @@ def make_plan(
     islands = _islands(model, settings, float_layers)
     settings = replace(settings, float_layers=[one.item for one in islands])
     signature = signature_of(model)
+    _words.check_inputs(signature)
     given = own = None
     if representative_data is not None:
         argument = "representative_data"

@@ -15,6 +15,7 @@ from kopt._keras.graphs import GraphCall, graph_calls, keeps_graph
 from kopt._keras.layer_tree import own_layers, with_nested_layers
 from kopt._signature import Signature
 from kopt.export._state import Updates
+from kopt.export._words import check_operations
 
 _HALF = ("float16", "bfloat16")
 
@@ -103,11 +104,13 @@ def write_for_converter(signature: Signature, folder: Path) -> Graph:
     if state:
         # The first time, what the model remembers was a constant where it is read.
         concrete = traced()
+    graph = _described(concrete)
+    check_operations(signature.model, graph.operations)
     module = tf.Module()
     # Whatever reads a weight past Keras finds the variable itself.
     module.variables_in_use = list(concrete.variables)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": concrete})
-    return _described(concrete)
+    return graph
 
 
 def _described(function: Any) -> Graph:

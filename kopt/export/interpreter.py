@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +91,18 @@ class Interpreter:
 
     def predict(
         self,
-        x: np.ndarray | Mapping[str, np.ndarray],
+        x: np.ndarray | Mapping[str, np.ndarray] | Sequence[np.ndarray],
         *,
         dequantize: bool = True,
     ) -> Any:
         """The outputs for any number of samples.
 
         Args:
-            x: An array of samples; for several inputs a dict of arrays by name. Floats
-                are quantized where the file takes integers; arrays that already have
-                the file's integer type go in as they are.
+            x: An array of samples; for several inputs a dict of arrays by name, or a
+                list in the file's order, which is the model's in files of
+                `kopt.export.tflite`. Floats are quantized where the file takes
+                integers; arrays that already have the file's integer type go in as
+                they are.
             dequantize: Whether integer outputs come back as the floats they stand for.
 
         Returns:
@@ -128,18 +130,25 @@ class Interpreter:
             results[tensor.name] = tensor.dequantize(values) if real else values
         return results if len(results) > 1 else next(iter(results.values()))
 
-    def latency(self, runs: int = 30) -> float:
+    def latency(self, runs: int = 30, x: Any = None) -> float:
         """Median time of one run on one batch, in milliseconds; the state is kept.
 
         Args:
             runs: How many runs are timed, after five that are not. Defaults to 30.
+            x: Samples, of which the first batch is taken; None takes zeros.
+
+        Raises:
+            ConversionError: If the runtime cannot run the file on these values.
         """
         if self.contents.has_state:
-            return Interpreter(self.path, num_threads=self.num_threads)._timed(runs)
-        return self._timed(runs)
+            return Interpreter(self.path, num_threads=self.num_threads)._timed(runs, x)
+        return self._timed(runs, x)
 
-    def _timed(self, runs: int) -> float:
-        self.run_zeros()
+    def _timed(self, runs: int, x: Any) -> float:
+        if x is None:
+            self.run_zeros()
+        else:
+            self._run([_slice(one, 0, self.batch_size) for one in self._prepared(x)])
         times = []
         for number in range(_checks.integer("runs", runs, low=1) + 5):
             began = time.perf_counter()
@@ -170,19 +179,30 @@ class Interpreter:
         self._set_up()
         for tensor, array in zip(self.inputs, arrays, strict=True):
             self._runtime.set_tensor(tensor.index, array)
-        self._runtime.invoke()
+        try:
+            self._runtime.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise ConversionError(
+                f"The runtime cannot run the file on these values: "
+                f"{str(error).rstrip('.')}. A division by zero in integers is the "
+                "usual cause, as in the average of a text of padding alone: leave such "
+                "samples out, or keep that layer float (`float_layers`)."
+            ) from error
         return [self._runtime.get_tensor(tensor.index) for tensor in self.outputs]
 
     def _prepared(self, x: Any) -> list[np.ndarray]:
         names = [tensor.name for tensor in self.inputs]
         if not isinstance(x, Mapping):
-            if len(names) > 1:
-                # The converter orders inputs as it likes: a list would be a gamble.
+            parts = list(x) if isinstance(x, (list, tuple)) else [x]
+            if len(names) == 1 and len(parts) != 1:
+                parts = [np.asarray(x)]
+            if len(parts) != len(names):
                 raise ValueError(
-                    f"{self.path.name} has {len(names)} inputs. Give a dict with the "
-                    f"keys {', '.join(names)}."
+                    f"{self.path.name} has {len(names)} inputs. Give a list of as many "
+                    f"arrays, in the order {', '.join(names)}, or a dict with these "
+                    f"keys. Received: {len(parts)}."
                 )
-            x = {names[0]: x}
+            x = dict(zip(names, parts, strict=True))
         if set(x) != set(names):
             raise ValueError(
                 f"{self.path.name} takes the inputs {', '.join(names)}. Received: "

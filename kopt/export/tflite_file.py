@@ -16,6 +16,7 @@ from kopt._registry import register
 from kopt.export import _atomic, _samples, _speed, _state, _trace
 from kopt.export._comparison import Difference, differences, lost_inside
 from kopt.export._conversion import convert, is_risky
+from kopt.export._order import in_order
 from kopt.export._output_grid import OutputGrid
 from kopt.export._plan import Plan, make_plan
 from kopt.export._zeros import zeros_of
@@ -116,6 +117,7 @@ def tflite(
         float_layers=float_layers,
     )
     plan, content, dense, isolated = _converted(plan, isolate)
+    content = in_order(content, list(plan.signature.inputs), plan.outputs)
     with _atomic.whole_file(target) as draft:
         draft.write_bytes(content)
         report = replace(_examined(plan, draft), path=target, isolated=isolated)
@@ -139,7 +141,7 @@ def _converted(
         folder = Path(scratch) / "saved_model"
         with plan.model_for_trace():
             graph = _trace.write_for_converter(plan.signature, folder)
-        plan = replace(plan, state=graph.state)
+        plan = replace(plan, state=graph.state, outputs=tuple(graph.outputs))
         if isolate is None:
             isolate = is_risky(graph.operations, plan.settings)
         content = convert(folder, plan.settings, plan.calibration, isolate=isolate)
@@ -180,7 +182,7 @@ def _examined(plan: Plan, draft: Path) -> ExportReport:
         samples=len(next(iter(samples.values()))),
         source=source,
         differences=_compared(plan, file, samples, received),
-        latency_ms=file.latency(_RUNS),
+        latency_ms=file.latency(_RUNS, samples),
         latency_protocol=(f"median of {_RUNS} runs, batch {file.batch_size}, 1 thread"),
     )
 
