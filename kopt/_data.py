@@ -66,7 +66,7 @@ def read(argument: str, data: Any, specs: Specs) -> Data:
         data = data()
     pair = _pair(argument, data, specs)
     if _is_whole(pair.x, specs):
-        return Data(Pair(_arrays(pair.x), _arrays(pair.y)), ())
+        return Data(_as_arrays(pair, specs), ())
     if isinstance(data, tuple):
         data = pair.x
     if isinstance(data, keras.utils.PyDataset):
@@ -205,8 +205,14 @@ def _nested(x: Mapping[str, Any]) -> bool:
 
 def _batches(argument: str, batches: Iterable[Any], specs: Specs) -> Iterator[Pair]:
     for batch in batches:
-        pair = _pair(argument, batch, specs)
-        yield Pair(_arrays(pair.x), _arrays(pair.y))
+        yield _as_arrays(_pair(argument, batch, specs), specs)
+
+
+def _as_arrays(pair: Pair, specs: Specs) -> Pair:
+    x = pair.x
+    if isinstance(x, (list, tuple)) and len(x) == len(specs) == 1:
+        x = x[0]
+    return Pair(_arrays(x), _arrays(pair.y))
 
 
 def _arrays(structure: Any) -> Any:
@@ -223,8 +229,9 @@ def _array(leaf: Any) -> np.ndarray:
 
 def _lacks_batch(leaf: np.ndarray, spec: tf.TensorSpec) -> bool:
     shape, wanted = np.shape(leaf), tuple(spec.shape)
-    if len(wanted) != len(shape) + 1 or (fits(shape, wanted) and len(shape) > 1):
-        return len(wanted) == 2 and wanted[1] == 1 and not shape
+    if len(wanted) != len(shape) + 1:
+        # Keras adds an axis of size 1: a number is a sample.
+        return wanted[1:] == (1,) and not shape
     return all(one in (None, size) for size, one in zip(shape, wanted[1:], strict=True))
 
 

@@ -61,16 +61,20 @@ class Signature:
     def predict(
         self, samples: Mapping[str, np.ndarray], batch_size: int = 32
     ) -> dict[str, np.ndarray]:
-        """The model's outputs for named samples, by batches."""
+        """The model's outputs for named samples, by batches.
+
+        What the model remembers goes on from batch to batch, and is then as before.
+        """
         count = len(next(iter(samples.values())))
         parts = []
-        for start in range(0, count, batch_size):
-            batch = [samples[name][start : start + batch_size] for name in self.inputs]
-            with state_kept(self.model):
+        with state_kept(self.model):
+            for start in range(0, count, batch_size):
+                chosen = slice(start, start + batch_size)
+                batch = [samples[name][chosen] for name in self.inputs]
                 outputs = self.call([keras.ops.convert_to_tensor(x) for x in batch])
-            parts.append(
-                {name: keras.ops.convert_to_numpy(y) for name, y in outputs.items()}
-            )
+                parts.append(
+                    {name: keras.ops.convert_to_numpy(y) for name, y in outputs.items()}
+                )
         return {
             name: np.concatenate([part[name] for part in parts]) for name in parts[0]
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -114,9 +115,12 @@ def batches_of(data: Any, batches: int, model: Any = None) -> Iterator[Any]:
     """
     specs = {} if model is None else _data.specs_of(model)
     read = _data.read("statistics", data, specs)
-    size = 32
     if read.whole is not None:
-        count = len(keras.tree.flatten(read.whole.x)[0])
-        size = max(-(-count // batches), 1)
-    for pair in itertools.islice(_data.in_batches(read, size, specs), batches):
+        x = _data.inputs_alone(read.whole.x, specs)
+        count = len(keras.tree.flatten(x)[0])
+        for part in np.array_split(np.arange(count), min(batches, count) or 1):
+            if len(part):
+                yield keras.tree.map_structure(operator.itemgetter(part), x)
+        return
+    for pair in itertools.islice(_data.in_batches(read, 32, specs), batches):
         yield _data.inputs_alone(pair.x, specs)

@@ -32,7 +32,7 @@ def advice(report: ExportReport) -> str:
 
 _BY_KIND = {
     "lost": (
-        "One grid serves all of an output, and {where} {are} about {ratio:.2g} times "
+        "One grid serves all of an output, and {where} {are} about {ratio:,.0f} times "
         "smaller than the rest: bring both to one scale in the model (boxes in pixels "
         "to 0..1, say, and multiply behind the file), give {where} an output of "
         "{own}, or keep the layers that make the output float ({float})."

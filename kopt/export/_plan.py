@@ -81,7 +81,7 @@ class Plan:
     def expected(self, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What the model itself returns for samples, in the calls that a file takes."""
         size = self.settings.batch_size if self.state else 32
-        with _trace.float32_compute(self.model), _state.kept(self.state):
+        with _trace.float32_compute(self.model):
             return self.signature.predict(samples, size)
 
     def unrounded(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -27,17 +26,6 @@ class Updates(keras.StatelessScope):
     def add_update(self, update: tuple[keras.Variable, Any]) -> None:
         super().add_update(update)
         self.variables[id(update[0])] = update[0]
-
-
-@contextlib.contextmanager
-def kept(variables: Sequence[Any]) -> Iterator[None]:
-    """After the block, the variables are as before."""
-    before = [variable.numpy() for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
 
 
 def own_batch(model: keras.Model) -> int | None:

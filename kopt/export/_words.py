@@ -53,12 +53,13 @@ def part_behind(model: keras.Model) -> str:
         return f"Build a model that takes the numbers of the words. {served}"
     named = ", ".join(f"{one.name!r} ({type(one).__name__})" for one in layers)
     starts = [f"model.get_layer({one.name!r}).output" for one in layers]
+    inputs = getattr(model, "inputs", None) or ()
     others = [
         f"model.inputs[{number}]"
-        for number, tensor in enumerate(getattr(model, "inputs", None) or ())
-        if tensor.dtype != "string"
+        for number, tensor in enumerate(inputs)
+        if tensor.dtype != "string" and len(inputs) > 1
     ]
-    inside = ", ".join(starts + (others if len(model.inputs) > 1 else []))
+    inside = ", ".join([*starts, *others])
     return (
         f"Export the part behind {named}: `part = keras.Model([{inside}], "
         "model.output)`, `kopt.export.tflite(part, ...)`. Call that layer yourself "
