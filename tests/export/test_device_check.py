@@ -34,7 +34,9 @@ def test_floats_are_not_for_the_edge_tpu(files):
 
 
 def test_an_operation_that_is_not_in_the_list_is_named(tmp_path):
-    model = keras.Sequential([keras.Input((4, 4, 2)), layers.UpSampling2D(2)])
+    model = keras.Sequential(
+        [keras.Input((4, 4, 2)), layers.Conv2D(2, 1), layers.UpSampling2D(2)]
+    )
     kopt.export.tflite(model, tmp_path / "model.tflite")
     report = kopt.export.check(tmp_path / "model.tflite", "litert-gpu")
     assert report.left == {"RESIZE_NEAREST_NEIGHBOR": "not in the list"}
@@ -43,7 +45,7 @@ def test_an_operation_that_is_not_in_the_list_is_named(tmp_path):
 
 def test_a_limit_of_an_operation_is_told(tmp_path):
     parts = [keras.Input((2,)) for _ in range(5)]
-    model = keras.Model(parts, layers.Concatenate()(parts))
+    model = keras.Model(parts, layers.Dense(2)(layers.Concatenate()(parts)))
     kopt.export.tflite(model, tmp_path / "model.tflite")
     report = kopt.export.check(tmp_path / "model.tflite", "xnnpack")
     assert report.left == {"CONCATENATION": "5 inputs, at most 4 are taken"}

@@ -38,8 +38,8 @@ def test_a_saved_model_takes_words(recommender, words, random, tmp_path, form):
     report = kopt.export.saved_model(recommender, tmp_path / "saved", verify=x)
     assert report.verified and report.inputs["user"] == "string"
     loaded = tf.saved_model.load(tmp_path / "saved")
-    found = loaded.serve([tf.constant(words), ages])
-    wanted = recommender([tf.constant(words), ages])
+    tensors = [tf.constant(words), tf.constant(ages)]
+    found, wanted = loaded.serve(tensors), recommender(tensors)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
@@ -68,7 +68,7 @@ def test_a_file_of_words_is_refused_with_the_part_that_can_be_exported(
     ages = random.normal(size=(32, 1)).astype("float32")
     numbers = recommender.get_layer("numbers")(words)
     found = Interpreter(path).predict([numbers, ages])
-    wanted = recommender([tf.constant(words), ages])
+    wanted = recommender([tf.constant(words), tf.constant(ages)])
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
