@@ -151,7 +151,8 @@ _VECTORS = re.compile(r"(.*_)?(bias|gamma|beta|alpha|scale)")
 # What the weights of layers outside of the table tell by their names.
 _BY_NAME = {"depthwise_kernel": "co", "embeddings": "ro"}
 
-_LETTERS = re.compile(r"[wicr]*(\d*o[wicr]*)*")
+# Gates are split off one axis, so it must be the only one that numbers outputs.
+_LETTERS = re.compile(r"[wicro]*|[wir]*[1-9]\d*o[wir]*")
 
 
 def kernel_letters(layer: Any, name: str) -> str | None:
@@ -178,21 +179,20 @@ def kernel_axes(layer: Any, name: str, rank: int) -> KernelAxes | None:
         rank: Its rank.
 
     Raises:
-        ValueError: If the class of the layer has a `kernel_axes` that says no such
-            thing.
+        ValueError: If the class of the layer has a `kernel_axes` of another form.
     """
+    if rank < 2:
+        return None
     letters = None if layer is None else kernel_letters(layer, name)
     if letters is not None:
         kinds = re.sub(r"\d", "", letters).rjust(rank, "w")
         if len(kinds) == rank:
             return _axes(kinds, int(re.sub(r"\D", "", letters) or 1))
-    if rank < 2 or _VECTORS.fullmatch(name):
+    if _VECTORS.fullmatch(name):
         return None
-    return (
-        _axes(_BY_NAME[name].rjust(rank, "w"))
-        if name in _BY_NAME
-        else default_axes(rank)
-    )
+    if name in _BY_NAME:
+        return _axes(_BY_NAME[name].rjust(rank, "w"))
+    return default_axes(rank)
 
 
 def default_axes(rank: int) -> KernelAxes:

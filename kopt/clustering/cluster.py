@@ -39,7 +39,8 @@ def cluster_weights(
     a small learning rate, and call `strip_clustering`, which leaves a plain model with
     the shared values.
 
-    The model stays the model it was, for any training loop. It computes with the
+    The model stays the model it was, for any training loop; make a `tf.function` of
+    your own that was traced before again. It computes with the
     centroid that is nearest to each weight. Gradients go to the centroids, summed over
     their weights, and to the weights themselves, which may so move to another centroid.
     That is what TensorFlow Model Optimization does. `.keras` and weights files keep

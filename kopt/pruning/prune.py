@@ -51,10 +51,12 @@ def prune_low_magnitude(
 ) -> Model:
     """Prune the smallest weights of a model while it trains.
 
-    The model stays the model it was: compile it (again) and train it in any loop. After
-    each update the optimizer puts the pruned weights back to zero; at the steps that
-    the schedule names, the weights to prune are chosen anew, so that one that was
-    pruned can come back. `.keras` and weights files keep the masks and the step.
+    The model stays the model it was: compile it (again) and train it in any loop. Steps
+    of `fit` that were compiled before are compiled again, those of models around it
+    too; a `tf.function` of your own you have to make again. After each update the
+    optimizer puts the pruned weights back to zero; at the steps that the schedule
+    names, the weights to prune are chosen anew, so that one that was pruned can come
+    back. `.keras` and weights files keep the masks and the step.
 
     All trainable kernels and embeddings are pruned, at whatever depth: of dense,
     convolution, attention, recurrent and your own layers. Frozen layers are left as

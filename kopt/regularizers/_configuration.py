@@ -23,6 +23,24 @@ from kopt.regularizers._targets import Target, share_with_attentions
 _NAME = "KeepsRegularizers"
 
 
+def keep_where_forgotten(targets: Sequence[Target]) -> None:
+    """Let each model that holds targets, and would forget some, save them."""
+    depths: dict[int, tuple[int, keras.Model]] = {}
+    for target in targets:
+        for depth, (_, layer) in enumerate(target.lineage):
+            if isinstance(layer, keras.Model):
+                depths[id(layer)] = depth, layer
+    # The innermost first: what it saves is saved by those around it.
+    for _, model in sorted(depths.values(), key=lambda pair: -pair[0]):
+        inside = [
+            target
+            for target in targets
+            if any(layer is model for _, layer in target.lineage)
+        ]
+        if not is_kept(model, inside):
+            keep(model)
+
+
 def is_kept(model: keras.Model, targets: Sequence[Target]) -> bool:
     """Whether the model's configuration mentions the regularizers of all targets."""
     if isinstance(model, KeepsRegularizers):

@@ -27,7 +27,7 @@ def apply(
     For a model from `keras.applications`, from a file, or from other people's code,
     whose layers were made without regularizers. Works in place, on sequential,
     functional, nested and subclassed models. The next `fit` traces its step again, with
-    the penalties in it.
+    the penalties in it, as do models around this one.
 
     `model.save` and `model.from_config(model.get_config())` keep the penalties of all
     layers; `keras.models.clone_model` keeps them in functional models, and in
@@ -82,8 +82,7 @@ def apply(
     for target, regularizer in plan:
         target.regularize(regularizer)
     share_with_attentions(targets)
-    if not _configuration.is_kept(model, [target for target, _ in plan]):
-        _configuration.keep(model)
+    _configuration.keep_where_forgotten([target for target, _ in plan])
     # A step that was traced before knows nothing of the new penalties.
     forget_compiled_functions(model)
     return model

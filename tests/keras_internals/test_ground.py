@@ -39,6 +39,22 @@ def own_names(tree):
     return names
 
 
+def defined_names(tree):
+    """Private names that a file's own classes and functions define."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            # Past `__setattr__`: `self.__dict__["_name"] = ...`.
+            if ast.unparse(node.value) == "self.__dict__":
+                yield str(node.slice.value)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if owner(node.value) == "self":
+                yield node.attr
+
+
 def owner(node):
     """The name at the root of a chain of attributes, "self" for `super()`."""
     if isinstance(node, ast.Name):
@@ -50,10 +66,10 @@ def owner(node):
 
 def foreign_names(tree):
     """Private attributes that a file takes from objects that are not its own."""
-    own = own_names(tree)
+    own, defined = own_names(tree), set(defined_names(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr):
-            if owner(node.value) not in own:
+            if owner(node.value) not in own and node.attr not in defined:
                 yield node.lineno, node.attr
         elif isinstance(node, ast.Call) and owner(node.func) in READS:
             subject, *texts = node.args

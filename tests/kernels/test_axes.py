@@ -264,7 +264,9 @@ def test_a_layer_can_say_what_its_kernel_is():
         assert (axes.outputs, axes.inputs) == ((0,), (1,))
 
 
-@pytest.mark.parametrize("wrong", ["io", {"weight": (0, 1)}, {"weight": "xy"}])
+@pytest.mark.parametrize(
+    "wrong", ["io", {"weight": (0, 1)}, {"weight": "xy"}, {"weight": "c4o"}]
+)
 def test_what_a_layer_says_is_checked(wrong):
     class Project(keras.Layer):
         kernel_axes = wrong

@@ -196,6 +196,11 @@ def distance(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
+# Without instructions for bfloat16, TensorFlow rounds partial sums of a product too.
+# Muon multiplies in float32 there; the tests have it do otherwise.
+SUMS_ARE_EXACT = _hardware.multiplies_bfloat16()
+
+
 @pytest.mark.parametrize("kind", ["full", "rank 1", "rank 8", "rank 64"])
 def test_rounded_first_steps_turn_an_update_by_a_thousandth(monkeypatch, kind):
     monkeypatch.setattr(_hardware, "multiplies_bfloat16", lambda: True)
@@ -208,9 +213,9 @@ def test_rounded_first_steps_turn_an_update_by_a_thousandth(monkeypatch, kind):
         for dtype in (None, "auto", "bfloat16")
     )
     assert exact < 2e-4
-    assert exact < automatic < 1.5e-3
+    assert exact < automatic < (1.5e-3 if SUMS_ARE_EXACT else 2e-2)
     # What rounding everything does, as the authors do.
-    assert rough > 10 * automatic
+    assert rough > (10 if SUMS_ARE_EXACT else 2) * automatic
 
 
 @pytest.mark.parametrize("kind", ["full", "rank 1", "rank 8", "rank 64"])
@@ -224,7 +229,8 @@ def test_rounded_steps_are_the_same_under_xla(monkeypatch, kind):
         for jit in (True, False)
     )
     # With rank 1 the last steps of float32 alone differ by as much.
-    assert distance(compiled, graph) < (3e-4 if kind == "rank 1" else 1e-4)
+    bound = 3e-4 if kind == "rank 1" else 1e-4
+    assert distance(compiled, graph) < (bound if SUMS_ARE_EXACT else 2e-2)
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ MODELS = {
     "MultiHeadAttention": lambda: functional(
         layers.MultiHeadAttention(2, 4), (5, 8), True
     ),
-    "GroupedQueryAttention": lambda: functional(
-        layers.GroupedQueryAttention(4, 4, 2), (5, 8), True
+    "GroupQueryAttention": lambda: functional(
+        layers.GroupQueryAttention(4, 4, 2), (5, 8), True
     ),
     "a nested attention": lambda: nested(layers.MultiHeadAttention(2, 4)),
     "LSTM": lambda: functional(lstm()),
@@ -122,6 +122,18 @@ def test_the_biases_of_an_attention_have_a_penalty_of_their_own(tmp_path):
     apply(model, {"multi_head": L2(0.25)}, weights="bias")
     for way, other in rebuilt(model, tmp_path):
         assert sorted(penalties(other)) == [0.25] * 4 + [0.5] * 4, way
+
+
+def test_a_model_inside_of_another_one_keeps_its_penalties_by_itself(tmp_path):
+    model = nested(layers.MultiHeadAttention(2, 4))
+    apply(model, {"query": L2(0.5)})
+    inner = model.layers[-1]
+    wanted = penalties(inner)
+    assert wanted.count(0.5) == 1
+    for way, other in rebuilt(inner, tmp_path):
+        assert penalties(other) == wanted, way
+    for way, other in rebuilt(model, tmp_path):
+        assert penalties(other) == wanted, way
 
 
 def test_a_clone_has_the_factors_of_now():
