@@ -116,7 +116,7 @@ def _samples_to_compare(
 class _Serving:
     """A SavedModel, called through its signature on batches of the size it takes."""
 
-    def __init__(self, folder: Path, batch_size: int | None, count: int) -> None:
+    def __init__(self, folder: Path, batch_size: int | None, count: int = 32) -> None:
         # The function does not keep the object that owns its variables alive.
         self._loaded = tf.saved_model.load(str(folder))
         self._function = self._loaded.signatures["serving_default"]

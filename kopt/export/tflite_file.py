@@ -44,8 +44,14 @@ def tflite(
     """Write a model as a TFLite file, run the file and compare it with the model.
 
     The file takes batches of a fixed size, under the names of the model's inputs and
-    outputs. It is written whole or not at all: if anything fails, the comparison
-    included, a file that was there before stays as it was.
+    outputs and in their order. What a layer remembers from call to call
+    (`stateful=True`, a variable that it assigns) the file remembers too, from where the
+    model is.
+
+    Each output is judged by its places and channels: a part that has too few steps
+    left, or whose error stands out, is refused with the layer that makes it. The file
+    is written whole or not at all: if anything fails, the comparison included, one that
+    was there before stays as it was.
 
     Args:
         model: A built Keras 3 model, of any kind.
@@ -58,14 +64,16 @@ def tflite(
             means that), where data only fills ranges that were not trained.
         representative_data: Samples like those that the model will meet, 100 to 500 of
             them: an array, a dict or list of arrays for several inputs, a
-            `tf.data.Dataset`, or a function that yields batches. At most 1000 are used.
+            `tf.data.Dataset`, batched or not, a `keras.utils.PyDataset`, a list of
+            batches, or a function that yields batches. At most 1000 are used.
         io_dtype: Type of the float inputs and outputs in the file: "float32" (the
             default), "int8" or "uint8" with int8, "int16" with int16x8.
         sparse: Whether weights with many zeros are stored as sparse tensors: a smaller
             file after pruning. Not every kernel of the runtime takes them together
             with integers. Verified, it is timed beside the dense file, and the report
             says how much smaller and faster it is in each runtime.
-        batch_size: Samples that the file takes at once. Defaults to 1.
+        batch_size: Samples that the file takes at once. Defaults to 1. A network with
+            `stateful=True` needs the batch that it keeps state for.
         verify: Whether the file is run and compared with the model: on these samples
             if it is data (at most 1000, spread over arrays, the first ones of a
             stream), on 100 of the `representative_data`, else on random samples.
