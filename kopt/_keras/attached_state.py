@@ -73,6 +73,14 @@ class Carrier(SavedWhole):
         return model
 
 
+def build_config(model: keras.Model) -> dict[str, Any]:
+    """What a model was built with, whatever it carries; empty if it does not say."""
+    kind = type(model)
+    while "plain_class" in dir(kind):
+        kind = kind.plain_class
+    return kind.get_build_config(model) or {}
+
+
 def put_on(model: Any, carrier: type[Carrier], carried: Any) -> None:
     """Let a model carry something."""
     setattr(model, carrier.kept_as, carried)

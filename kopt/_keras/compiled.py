@@ -21,14 +21,17 @@ def forget_compiled_functions(model: keras.Model) -> None:
     were then. They are forgotten by the model itself, by the models inside it, and by
     all other models that hold one of its layers: a model around it, one that shares a
     part with it, a student whose teacher it is. No layer knows these, so they are
-    looked for among all models that are alive.
+    looked for among all models that are alive. Of models that `gc.freeze` has taken off
+    Python's list of objects only `model` and those inside it are found.
 
     Optimizers and their state stay. In the middle of `fit` the next step is a new one.
     A `tf.function` that the user wrote around a model is out of reach, and has to be
     made again by the user.
     """
-    changed = {id(layer) for layer in with_nested_layers(model)}
-    for one in _living_models():
+    layers = list(with_nested_layers(model))
+    changed = {id(layer) for layer in layers}
+    inside = [layer for layer in layers if isinstance(layer, keras.Model)]
+    for one in {id(one): one for one in [*inside, *_living_models()]}.values():
         if _has_steps(one) and not changed.isdisjoint(held_layers(one)):
             _renew_steps(one)
 

@@ -6,24 +6,22 @@ to choose what a schedule counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kopt import _checks
+from kopt._keras.waiting_state import StateInWaiting
+from kopt._variables import check_gradients
 
 
-class KerasDoor(keras.optimizers.Optimizer):
+class KerasDoor(StateInWaiting):
     """What Keras calls, reduced to one hook: `take_step`."""
 
-    built: bool
     #: Whether constraints see updates alone, not batches whose gradients only gather.
     constrains_updates = True
-    #: State that was loaded before there were variables to hold it.
-    waiting: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, learning_rate: Any, **options: Any) -> None:
         super().__init__(_checked_rate(learning_rate), **options)
@@ -108,14 +106,6 @@ class KerasDoor(keras.optimizers.Optimizer):
         rate = self._learning_rate
         return rate if isinstance(rate, keras.Variable) else None
 
-    def take_up_waiting(self) -> None:
-        """Load the state that came before there were variables to hold it."""
-        if self.waiting:
-            # The first step builds, and that may be in the middle of its trace.
-            with tf.init_scope():
-                self.load_own_variables(self.waiting)
-            self.__dict__["waiting"] = {}
-
     @property
     def batches(self) -> keras.Variable:
         """Keras's counter, of batches; `iterations` counts updates."""
@@ -174,6 +164,7 @@ class KerasDoor(keras.optimizers.Optimizer):
                     "`optimizer.build(variables)` first."
                 )
             variables = self._trainable_variables
+        _check_replica_context()
         variables = list(variables)
         if len(gradients) != len(variables):
             raise ValueError(
@@ -183,7 +174,19 @@ class KerasDoor(keras.optimizers.Optimizer):
         if not self.built:
             self.build(variables)
         self._check_variables_are_known(variables)
+        check_gradients(gradients, variables)
         return variables
+
+
+def _check_replica_context() -> None:
+    strategy = tf.distribute.get_strategy()
+    inside = tf.distribute.get_replica_context() is not None
+    if strategy.num_replicas_in_sync > 1 and not inside:
+        raise RuntimeError(
+            f"`apply` adds up the gradients of {strategy.num_replicas_in_sync} "
+            "replicas, so each of them must call it. Call it in a function that you "
+            "pass to `strategy.run`."
+        )
 
 
 def accumulators(optimizer: keras.optimizers.Optimizer) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -9,6 +11,7 @@ from weakref import WeakKeyDictionary
 import keras
 import numpy as np
 
+from kopt import _data
 from kopt._keras.layer_tree import nested_layers
 from kopt._keras.model_state import state_kept
 
@@ -52,7 +55,7 @@ def estimate(model: keras.Model, data: Any, batches: int) -> None:
         for layer in layers:
             layer.momentum = 0.0  # The statistics are then those of the last batch.
         with state_kept(model, moving=own):
-            for count, inputs in enumerate(batches_of(data, batches), start=1):
+            for count, inputs in enumerate(batches_of(data, batches, model), start=1):
                 model(inputs, training=True)
                 present = [value.astype("float64") for _, value in statistics(model)]
                 means = means or [np.zeros_like(value) for value in present]
@@ -66,7 +69,8 @@ def estimate(model: keras.Model, data: Any, batches: int) -> None:
         raise ValueError(
             "`statistics` has no batch to take batch statistics from. Received an "
             f"empty {type(data).__name__}. A `tf.data.Dataset` or `keras.utils."
-            "PyDataset` can be read many times, a generator only once."
+            "PyDataset` can be read many times, a generator only once; a function that "
+            "yields batches can, too."
         )
     for (variable, _), mean in zip(statistics(model), means, strict=True):
         variable.assign(mean)
@@ -100,17 +104,23 @@ def put_back(model: keras.Model) -> None:
             variable.assign(trained)
 
 
-def batches_of(data: Any, batches: int) -> Iterator[Any]:
+def batches_of(data: Any, batches: int, model: Any = None) -> Iterator[Any]:
     """Some batches of inputs, without the targets that may come with them.
 
     Args:
-        data: A `tf.data.Dataset`, a `keras.utils.PyDataset` or another iterable of
-            batches, where a tuple's first part is the inputs; or an array of inputs,
-            of which `batches` equal parts are made.
+        data: Samples, in any form that `kopt._data.read` takes; all samples at once
+            are cut into `batches` equal parts.
         batches: How many batches at most.
+        model: The model that is to take them; None if it is not known.
     """
-    if isinstance(data, np.ndarray) or keras.ops.is_tensor(data):
-        yield from np.array_split(np.asarray(data), min(batches, len(data)))
+    specs = {} if model is None else _data.specs_of(model)
+    read = _data.read("statistics", data, specs)
+    if read.whole is not None:
+        x = _data.inputs_alone(read.whole.x, specs)
+        count = len(keras.tree.flatten(x)[0])
+        for part in np.array_split(np.arange(count), min(batches, count) or 1):
+            if len(part):
+                yield keras.tree.map_structure(operator.itemgetter(part), x)
         return
-    for _, batch in zip(range(batches), data, strict=False):
-        yield batch[0] if isinstance(batch, (tuple, list)) else batch
+    for pair in itertools.islice(_data.in_batches(read, 32, specs), batches):
+        yield _data.inputs_alone(pair.x, specs)

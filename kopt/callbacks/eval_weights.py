@@ -39,10 +39,10 @@ class EvalWeights(keras.callbacks.Callback):
     put back when training continues.
 
     Args:
-        statistics: Inputs to take batch statistics from: an array, a `tf.data.Dataset`,
-            a `keras.utils.PyDataset`, or other batches that can be read many times;
-            targets beside the inputs are left aside. Batches should be as large as in
-            training. Defaults to `None`, which leaves the statistics alone.
+        statistics: Inputs to take batch statistics from: arrays, a `tf.data.Dataset`, a
+            `keras.utils.PyDataset`, a list of batches, or a function that yields
+            batches; targets beside the inputs are left aside. Batches should be as
+            large as in training. Defaults to `None`, which leaves the statistics alone.
         batches: How many batches of them, at least 1. An array is cut into so many.
             Defaults to `32`.
 

@@ -2,50 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
 
+from kopt import _data
+from kopt._data import Pair, Specs
 
-def inputs_and_labels(data: Any) -> tuple[Any, Any]:
+
+def inputs_and_labels(data: Any, specs: Specs | None = None) -> tuple[Any, Any]:
     """`(x, y)` as arrays in the model's structure; y is None where there are no labels.
 
     Args:
-        data: A pair `(x, y)`, a triple with sample weights, which are not used, inputs
-            alone, or a finite data set of batches of these: a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`.
+        data: Finite data, in any form that `kopt._data.read` takes; sample weights are
+            not used.
+        specs: What the model takes; None or empty if it does not tell.
     """
-    if isinstance(data, keras.utils.PyDataset):
-        data = [data[index] for index in range(len(data))]
-        return _joined(data)
-    if hasattr(data, "element_spec"):
-        return _joined(data)
-    return _arrays(_pair(data))
-
-
-def _pair(data: Any) -> tuple[Any, Any]:
-    if not isinstance(data, tuple):
-        return data, None
-    if not 1 <= len(data) <= 3:
-        raise ValueError(
-            "`data` must be (x, y), or x alone; several inputs go into a dict or a "
-            f"list. Received a tuple of {len(data)}."
-        )
-    return data[0], data[1] if len(data) > 1 else None
-
-
-def _arrays(structure: Any) -> Any:
-    return keras.tree.map_structure(
-        lambda part: None if part is None else np.asarray(part), structure
-    )
-
-
-def _joined(batches: Iterable[Any]) -> tuple[Any, Any]:
-    pairs = [_arrays(_pair(batch)) for batch in batches]
+    specs = specs or {}
+    read = _data.read("data", data, specs)
+    if read.whole is not None:
+        return read.whole.x, read.whole.y
+    pairs = list(_data.in_batches(read, 32, specs))
     if not pairs:
-        raise ValueError("`data` is empty.")
-    return keras.tree.map_structure(
-        lambda *parts: None if parts[0] is None else np.concatenate(parts), *pairs
-    )
+        raise ValueError(f"`data` is empty. {_data.ACCEPTED}")
+    return _joined([pair.x for pair in pairs]), _labels(pairs)
+
+
+def _labels(pairs: list[Pair]) -> Any:
+    if any(pair.y is None for pair in pairs):
+        return None
+    return _joined([pair.y for pair in pairs])
+
+
+def _joined(parts: list[Any]) -> Any:
+    return keras.tree.map_structure(lambda *leaves: np.concatenate(leaves), *parts)

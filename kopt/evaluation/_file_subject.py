@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from kopt._data import Specs
 from kopt.evaluation import _arithmetic
 from kopt.export import Interpreter
 
@@ -36,6 +38,12 @@ class FileSubject:
         self.name = file.path.name
         self.latency_protocol = f"batch {file.batch_size}, 1 thread"
 
+    def specs(self) -> Specs:
+        return {
+            tensor.name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
+            for tensor in self.file.inputs
+        }
+
     def predict(self, x: Any, batch_size: int) -> dict[str, np.ndarray]:
         outputs = self.file.predict(x)
         return outputs if isinstance(outputs, dict) else {"output": outputs}
@@ -60,7 +68,7 @@ class FileSubject:
         return sum(tensor.zeros for tensor in kernels) / size if size else 0.0
 
     def latency(self, x: Any, runs: int) -> float:
-        return self.file.latency(runs)
+        return self.file.latency(runs, x)
 
     def flops(self, x: Any) -> int | None:
         return _arithmetic.of_file(self.file)

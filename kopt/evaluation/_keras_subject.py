@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kopt._data import Specs, specs_of
 from kopt._keras.model_state import state_kept
 from kopt.evaluation import _arithmetic
 from kopt.pruning import sparsity_report
@@ -27,6 +28,9 @@ class KerasSubject:
         self.path = path
         self.name = path.name if path else model.name
         self.latency_protocol = "batch 1, as a TensorFlow graph on all threads"
+
+    def specs(self) -> Specs:
+        return specs_of(self.model)
 
     def predict(self, x: Any, batch_size: int) -> dict[str, np.ndarray]:
         with state_kept(self.model):

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kopt import _checks
+from kopt._data import Specs
 from kopt.evaluation._file_subject import FileSubject
 from kopt.evaluation._keras_subject import KerasSubject
 from kopt.export import Interpreter
@@ -21,6 +22,9 @@ class Subject(Protocol):
     name: str
     kind: str
     latency_protocol: str
+
+    def specs(self) -> Specs:
+        """The inputs by name; empty if they are not known."""
 
     def predict(self, x: Any, batch_size: int) -> dict[str, np.ndarray]:
         """Outputs by name; a single one is called "output"."""

@@ -105,7 +105,7 @@ def compare(
     if data is None:
         options = (None, None, None, task, batch_size, runs)
         return Comparison(measured(first, *options), measured(second, *options))
-    x, y = inputs_and_labels(data)
+    x, y = inputs_and_labels(data, first.specs())
     outputs = first.predict(x, batch_size), second.predict(x, batch_size)
     _check_same_outputs(*outputs)
     pairs = [(outputs[0][name], outputs[1][name]) for name in outputs[0]]

@@ -33,9 +33,10 @@ def measure(
 
     Args:
         model_or_file: A built Keras model, a `.keras` file or a `.tflite` file.
-        data: `(x, y)`, or a finite data set of such batches. Labels are class numbers,
-            one-hot or multi-hot rows, or real targets; several outputs have theirs in
-            a list or dict. Without labels, or without data, there are no scores.
+        data: `(x, y)`, or a finite data set, list or generator of such batches. Labels
+            are class numbers, one-hot or multi-hot rows, or real targets; several
+            outputs have theirs in a list or dict. Without labels, or without data,
+            there are no scores.
         task: "classification" or "regression"; None tells by the labels: class numbers,
             or nothing but zeros and ones, are classes. A single output is yes above
             0.5, or above 0 if some outputs are no probabilities.
@@ -61,7 +62,9 @@ def measure(
     _checks.one_of("task", task, (None, *TASKS))
     _checks.integer("batch_size", batch_size, low=1)
     _checks.integer("runs", runs, low=1)
-    x, y = (None, None) if data is None else inputs_and_labels(data)
+    x, y = None, None
+    if data is not None:
+        x, y = inputs_and_labels(data, subject.specs())
     return measured(subject, x, y, None, task, batch_size, runs)
 
 

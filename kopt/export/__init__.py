@@ -1,6 +1,8 @@
 from kopt import _registry
 from kopt.export.dequantization import dequantize as dequantize
 from kopt.export.dequantized_file import DequantizedFile as DequantizedFile
+from kopt.export.device_check import DeviceReport as DeviceReport
+from kopt.export.device_check import check as check
 from kopt.export.errors import ConversionError as ConversionError
 from kopt.export.errors import VerificationError as VerificationError
 from kopt.export.interpreter import Interpreter as Interpreter

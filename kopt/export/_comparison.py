@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
+
+from kopt._part_sums import PartSums
+from kopt._parts import Limits, Part, judged
 
 # Float kernels only sum in another order: no value may be off by more than this part of
 # the largest one.
@@ -15,6 +19,25 @@ _LARGEST_ERROR = {None: 1e-3, "float16": 2e-2}
 # error counts: no more than this part of the mean absolute output. A file that computes
 # something else is off by the whole of it.
 _MEAN_ERROR = {"dynamic": 0.25, "int8": 0.25, "int16x8": 0.1, "trained int8": 0.1}
+
+
+class Grid(Protocol):
+    """What a comparison asks of an output of a file."""
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether it holds whole numbers that stand for themselves."""
+
+    @property
+    def step(self) -> float | None:
+        """The size of one integer step; None if there is none."""
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The lowest and the highest number that it can hold; None if not limited."""
+
+    def span(self, axis: int, place: int) -> float | None:
+        """What the activation that makes a part can span; None if not limited."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +51,9 @@ class Difference:
         agreement: Share of samples whose largest output is the same one; None where
             an output has a single value.
         limit: What was allowed, in words.
-        passed: Whether the difference is within that limit.
+        passed: Whether the difference is within that limit, and no part is at fault.
+        parts: Places of its axes and channels that are worse than the rest, the worst
+            first.
     """
 
     max: float
@@ -37,6 +62,12 @@ class Difference:
     agreement: float | None
     limit: str
     passed: bool
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def faults(self) -> tuple[Part, ...]:
+        """The parts that are wrong, not only worth a look."""
+        return tuple(part for part in self.parts if part.fault)
 
     @property
     def max_lsb(self) -> float | None:
@@ -50,7 +81,11 @@ class Difference:
 
 
 def difference(
-    expected: np.ndarray, received: np.ndarray, mode: str | None, step: float | None
+    expected: np.ndarray,
+    received: np.ndarray,
+    mode: str | None,
+    step: float | None,
+    grid: Grid | None = None,
 ) -> Difference:
     """Compare one output.
 
@@ -59,9 +94,12 @@ def difference(
         received: What the file returns, in the same units.
         mode: The quantization; "trained int8" for ranges learned in training.
         step: The size of one integer step of the file's output, or None.
+        grid: What else is known of the file's output, or None.
     """
-    expected = np.asarray(expected, "float64")
-    received = np.asarray(received, "float64")
+    expected, received = np.asarray(expected), np.asarray(received)
+    if expected.dtype.kind in "OSU":
+        return _words(expected, received)
+    expected, received = expected.astype("float64"), received.astype("float64")
     with np.errstate(invalid="ignore"):
         error = np.abs(received - expected)
     # An infinity or a NaN that the model has as well is no difference.
@@ -71,20 +109,73 @@ def difference(
     agreement = None
     if expected.shape[-1] > 1 and expected.ndim > 1:
         agreement = float(np.mean(expected.argmax(-1) == received.argmax(-1)))
-    return Difference(largest, mean, step, agreement, limit, passed)
+    parts = _parts_of(expected, received, mode, step, grid)
+    passed = passed and not any(part.fault for part in parts)
+    return Difference(largest, mean, step, agreement, limit, passed, parts)
+
+
+def _parts_of(
+    expected: np.ndarray,
+    received: np.ndarray,
+    mode: str | None,
+    step: float | None,
+    grid: Grid | None,
+) -> tuple[Part, ...]:
+    if grid is not None and grid.is_integer:
+        # Neighbouring numbers of classes are no neighbouring values.
+        return ()
+    sums, outside = PartSums(), None
+    if grid is not None and grid.range is not None and step:
+        low, high = grid.range
+        outside = (expected < low - 1.5 * step) | (expected > high + 1.5 * step)
+    sums.add(expected, received, outside)
+    spans = grid.span if grid else None
+    return judged(sums, Limits(step, _MEAN_ERROR.get(str(mode)), spans))
+
+
+def lost_inside(
+    exact: np.ndarray, rounded: np.ndarray, grid: Grid | None
+) -> tuple[Part, ...]:
+    """Parts of an output that rounding inside the model leaves nothing of.
+
+    Args:
+        exact: What a quantization-aware model returns without rounding.
+        rounded: What it returns.
+        grid: What is known of the file's output.
+    """
+    parts = _parts_of(exact, rounded, "rounded", grid.step if grid else None, grid)
+    return tuple(
+        replace(part, detail=f"{part.detail}, in the model already")
+        for part in parts
+        if part.kind == "lost" and part.fault
+    )
+
+
+def _words(expected: np.ndarray, received: np.ndarray) -> Difference:
+    """Words are the same or not."""
+    pairs = zip(expected.ravel(), received.ravel(), strict=True)
+    wrong = np.array([_text(one) != _text(other) for one, other in pairs])
+    largest, mean = float(wrong.max()), float(wrong.mean())
+    return Difference(largest, mean, None, None, "the same words", not wrong.any())
+
+
+def _text(word: object) -> str:
+    return word.decode() if isinstance(word, bytes) else str(word)
 
 
 def differences(
     expected: Mapping[str, np.ndarray],
     received: Mapping[str, np.ndarray],
     mode: str | None,
-    steps: Mapping[str, float | None],
+    grids: Mapping[str, Grid],
 ) -> dict[str, Difference]:
     """Compare all outputs, by name."""
-    return {
-        name: difference(expected[name], received[name], mode, steps.get(name))
-        for name in expected
-    }
+    found = {}
+    for name, values in expected.items():
+        grid = grids.get(name)
+        step = grid.step if grid else None
+        found[name] = difference(values, received[name], mode, step, grid)
+    return found
 
 
 def _judge(

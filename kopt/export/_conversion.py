@@ -30,7 +30,8 @@ from kopt.export.interpreter import Interpreter
 # Operations that were converted, one by one, in every quantization, without a crash.
 _KNOWN = frozenset(
     """
-    Abs Add AddN AddV2 All Any ArgMax AvgPool BatchMatMulV2 BiasAdd BroadcastTo Cast
+    Abs Add AddN AddV2 All Any ArgMax AssignVariableOp AvgPool BatchMatMulV2
+    BiasAdd BroadcastTo Cast
     ConcatV2 Const Conv2D Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 Cos
     Cumsum DepthToSpace DepthwiseConv2dNative Einsum Elu Equal Erf Erfc Exp
     ExpandDims FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars
@@ -223,6 +224,14 @@ def _refused(message: str) -> str:
     reason = next(
         (line for line in lines if "error:" in line), lines[0] if lines else ""
     )
+    if not reason:
+        return (
+            "TensorFlow's TFLite converter refused the model and gave no reason. Try "
+            "quantization=None to see whether the model converts at all; then "
+            "isolate=True, whose error has the converter's last words, other "
+            "`representative_data`, and parts of the model on their own to find the "
+            "layer."
+        )
     return (
         f"TensorFlow's TFLite converter refused the model: {reason[:600]}\n"
         "If one operation is named, replace the layer that uses it by one that TFLite "

@@ -125,17 +125,26 @@ class FileContents:
             if tensor.is_float and tensor.index not in border
         )
 
+    @property
+    def has_state(self) -> bool:
+        """Whether one run of the file leaves something behind for the next."""
+        return any(operation.name == "ASSIGN_VARIABLE" for operation in self.operations)
+
     def step(self, output: Tensor) -> float | None:
         """The size of one integer step (LSB) of an output; None if it has none.
 
         A float output that is only the dequantized form of an integer tensor has the
         step of that tensor.
         """
-        source = output
+        source = self.source(output)
+        return float(source.scales[0]) if source.scales.size == 1 else None
+
+    def source(self, output: Tensor) -> Tensor:
+        """The integer tensor that a float output is the dequantized form of."""
         for operation in self.operations:
             if operation.name == "DEQUANTIZE" and output.index in operation.outputs:
-                source = self.tensors[operation.inputs[0]]
-        return float(source.scales[0]) if source.scales.size == 1 else None
+                return self.tensors[operation.inputs[0]]
+        return output
 
     def real_range(self, entry: Tensor) -> tuple[float, float] | None:
         """The lowest and highest number that an input can hold; None if not limited.
@@ -157,7 +166,7 @@ def read(content: bytes, *, names_of_signature: bool = True) -> FileContents:
         names_of_signature: Whether inputs and outputs have the names that the file's
             signature gives them, instead of their own.
     """
-    schema = _schema()
+    schema = format_reader()
     model = schema.Model.GetRootAsModel(content, 0)
     codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
     names = _constants(schema.BuiltinOperator)
@@ -188,7 +197,7 @@ def read(content: bytes, *, names_of_signature: bool = True) -> FileContents:
     )
 
 
-def _schema() -> ModuleType:
+def format_reader() -> ModuleType:
     """The generated reader of the format: LiteRT's, else TensorFlow's own copy."""
     try:
         return importlib.import_module("ai_edge_litert.schema_py_generated")

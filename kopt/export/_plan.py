@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from kopt import _checks
 from kopt._centroids import centroids_written
-from kopt.export import _float_islands, _samples, _trace
+from kopt._signature import Signature, signature_of
+from kopt.export import _float_islands, _samples, _state, _trace, _words
 from kopt.export._conversion import Settings
 from kopt.export._float_islands import Island
-from kopt.export._signature import Signature, signature_of
-from kopt.quantization import is_quantized, snapped
+from kopt.quantization import is_quantized, snapped, unrounded
 
 _MODES = (None, "float16", "dynamic", "int8", "int16x8")
 _IO_DTYPES = {"int8": ("float32", "int8", "uint8"), "int16x8": ("float32", "int16")}
@@ -37,6 +37,8 @@ class Plan:
         source: Where the samples to compare on come from, in words.
         verify: Whether the file is run and compared.
         islands: Layers that stay float in a file of integers.
+        state: Variables that a call of the model changes.
+        outputs: Names of the model's outputs, in its own order.
     """
 
     model: keras.Model
@@ -47,6 +49,8 @@ class Plan:
     source: str
     verify: bool
     islands: tuple[Island, ...] = ()
+    state: tuple[tf.Variable, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     @property
     def mode(self) -> str | None:
@@ -75,9 +79,19 @@ class Plan:
             yield
 
     def expected(self, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What the model itself returns for samples."""
+        """What the model itself returns for samples, in the calls that a file takes."""
+        size = self.settings.batch_size if self.state else 32
         with _trace.float32_compute(self.model):
-            return self.signature.predict(samples)
+            return self.signature.predict(samples, size)
+
+    def unrounded(
+        self, samples: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray] | None:
+        """What a quantization-aware model would return in float; None for others."""
+        if not self.settings.trained_ranges:
+            return None
+        with unrounded(self.model):
+            return self.expected(samples)
 
 
 def make_plan(
@@ -93,10 +107,12 @@ def make_plan(
 ) -> Plan:
     """Check the arguments of an export; the names are those of `kopt.export.tflite`."""
     checked_model(model)
+    _state.check_batch(model, _checks.integer("batch_size", batch_size, low=1))
     settings = _settings(model, quantization, io_dtype, sparse, batch_size)
     islands = _islands(model, settings, float_layers)
     settings = replace(settings, float_layers=[one.item for one in islands])
     signature = signature_of(model)
+    _words.check_inputs(signature)
     given = own = None
     if representative_data is not None:
         argument = "representative_data"
@@ -141,7 +157,8 @@ def _fixed(signature: Signature, settings: Settings) -> Signature:
     fixed = signature.with_batch(settings.batch_size)
     if settings.trained_ranges:
         # Ranges that were never set refuse a call, but not a trace with constants.
-        fixed.raw_call([tf.zeros(spec.shape, spec.dtype) for spec in fixed.specs])
+        with keras.StatelessScope():
+            fixed.raw_call([tf.zeros(spec.shape, spec.dtype) for spec in fixed.specs])
     return fixed
 
 
@@ -177,7 +194,6 @@ def _settings(
         _IO_DTYPES.get(mode or "", ("float32",)),
         hint=f"This is what quantization={mode!r} can have.",
     )
-    _checks.integer("batch_size", batch_size, low=1)
     return Settings(mode, wanted, bool(sparse), batch_size, trained)
 
 

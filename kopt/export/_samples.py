@@ -2,53 +2,46 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt.export._signature import plain_names
+from kopt import _data
+from kopt._data import ACCEPTED, Data, Specs, by_name, fits, in_batches
+from kopt._keras.layer_tree import with_nested_layers
 
 # More samples than this do not make better ranges; a data set may never end.
 MOST = 1000
 FOR_COMPARISON = 100
 
-_ACCEPTED = (
-    "Give an array of samples, a dict or a list of arrays for several inputs, a "
-    "tf.data.Dataset, or a function that yields batches."
-)
 
-
-def named_samples(
-    argument: str, data: Any, inputs: Mapping[str, tf.TensorSpec]
-) -> dict[str, np.ndarray]:
+def named_samples(argument: str, data: Any, inputs: Specs) -> dict[str, np.ndarray]:
     """Whatever holds samples, as one array per named input.
 
     Args:
         argument: What the user calls this, for the messages.
-        data: An array, a dict, list or tuple of arrays, a `tf.data.Dataset` of batches
-            or of single samples, a function or another iterable of batches. `(x, y)`
-            pairs count as `x`. At most 1000 samples are used: spread evenly over
-            arrays, the first ones of anything else.
+        data: Samples, in any form that `kopt._data.read` takes. At most 1000 are
+            used: spread evenly over arrays, the first ones of anything else.
         inputs: The specifications that the samples have to fit.
 
     Raises:
         TypeError: If `data` is nothing of this.
         ValueError: If it is empty, does not fit, or has NaN or infinite values.
     """
-    if _is_arrays(data):
-        found = spread(_by_name(argument, data, inputs), MOST)
-    else:
-        found = _gathered(argument, data, inputs)
-    counts = {name: len(values) for name, values in found.items()}
-    if len(set(counts.values())) != 1 or not min(counts.values()):
+    read = _data.read(argument, data, inputs)
+    found = _gathered(argument, read, inputs)
+    counts = {name: values.shape[:1] for name, values in found.items()}
+    if len(set(counts.values())) != 1 or min(counts.values()) in ((), (0,)):
+        shown = {name: count[0] if count else 1 for name, count in counts.items()}
         raise ValueError(
             f"`{argument}` must hold the same number of samples for each input, and at "
-            f"least one. Received: {counts}."
+            f"least one. Received: {shown}."
         )
+    if read.whole is not None:
+        found = spread(found, MOST)
     return {
         name: _checked(argument, name, found[name], spec)
         for name, spec in inputs.items()
@@ -65,10 +58,11 @@ def spread(samples: Mapping[str, np.ndarray], most: int) -> dict[str, np.ndarray
 
 
 def random_samples(
-    inputs: Mapping[str, tf.TensorSpec],
+    inputs: Specs,
     ranges: Mapping[str, tuple[float, float]],
     ids: int | None,
     count: int = 32,
+    words: Sequence[str] = ("",),
 ) -> dict[str, np.ndarray]:
     """Samples to compare on where nobody gave any.
 
@@ -78,12 +72,15 @@ def random_samples(
         ids: Number of rows of the model's smallest embedding table, or None. Where
             there is one, inputs are whole numbers below it.
         count: How many samples.
+        words: What strings are drawn from.
     """
     generator = np.random.default_rng(0)
 
     def draw(name: str, spec: tf.TensorSpec) -> np.ndarray:
         values: np.ndarray
         shape = (count, *(size or 32 for size in spec.shape[1:]))
+        if spec.dtype == tf.string:
+            return generator.choice(np.array(words, dtype=object), shape)
         if ids is not None or spec.dtype.is_integer or spec.dtype.is_bool:
             pixels = ids is None and spec.dtype == tf.uint8
             values = generator.integers(0, 256 if pixels else ids or 2, shape)
@@ -96,6 +93,17 @@ def random_samples(
     return {name: draw(name, spec) for name, spec in inputs.items()}
 
 
+def known_words(model: keras.Model) -> list[str]:
+    """The words that a model has a number for; one empty word if it knows none."""
+    lookups = (keras.layers.StringLookup, keras.layers.TextVectorization)
+    vocabularies = [
+        layer.get_vocabulary()
+        for layer in with_nested_layers(model)
+        if isinstance(layer, lookups)
+    ]
+    return [word for words in vocabularies for word in words] or [""]
+
+
 def smallest_table(model: keras.Model) -> int | None:
     """Rows of the smallest embedding table of a model; None if it has none."""
     tables = [
@@ -106,62 +114,21 @@ def smallest_table(model: keras.Model) -> int | None:
     return min(tables, default=None)
 
 
-def _is_arrays(data: Any) -> bool:
-    if isinstance(data, (list, tuple)):
-        return bool(data) and all(_is_arrays(part) for part in data)
-    if isinstance(data, Mapping):
-        return bool(data) and all(_is_arrays(part) for part in data.values())
-    return hasattr(data, "__array__") and not isinstance(data, tf.data.Dataset)
-
-
-def _by_name(
-    argument: str, data: Any, inputs: Mapping[str, tf.TensorSpec]
-) -> dict[str, np.ndarray]:
-    """One batch, however it is structured, as arrays by name."""
-    if isinstance(data, tuple) and (len(inputs) == 1 or _holds_structure(data)):
-        data = data[0]  # (x, y), as `fit` takes it
-    if isinstance(data, Mapping):
-        data = dict(zip(plain_names(list(data), "input"), data.values(), strict=True))
-        if set(data) != set(inputs):
-            raise ValueError(
-                f"`{argument}` must have one entry for each input of the model: "
-                f"{', '.join(inputs)}. Received: {', '.join(data)}."
-            )
-        return {name: np.asarray(data[name]) for name in inputs}
-    parts = keras.tree.flatten(data)
-    if len(parts) != len(inputs):
-        raise ValueError(
-            f"`{argument}` must hold one array for each input of the model: "
-            f"{', '.join(inputs)}. Received {len(parts)}. {_ACCEPTED}"
-        )
-    return {name: np.asarray(part) for name, part in zip(inputs, parts, strict=True)}
-
-
-def _holds_structure(data: tuple) -> bool:
-    return isinstance(data[0], (list, tuple, Mapping))
-
-
-def _gathered(
-    argument: str, data: Any, inputs: Mapping[str, tf.TensorSpec]
-) -> dict[str, np.ndarray]:
-    """The first samples of something that is gone through batch by batch."""
-    batches = data() if callable(data) else data
-    if isinstance(batches, (str, bytes)) or not isinstance(batches, Iterable):
-        raise TypeError(
-            f"`{argument}` must hold samples. Received: {type(data)}. {_ACCEPTED}"
-        )
+def _gathered(argument: str, data: Data, inputs: Specs) -> dict[str, np.ndarray]:
+    """All samples of arrays; the first ones of what comes batch by batch."""
+    if data.whole is not None:
+        return by_name(argument, data.whole.x, inputs)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in inputs}
     total = 0
-    for batch in itertools.islice(batches, MOST):
-        named = _by_name(argument, batch, inputs)
+    for batch in in_batches(data, 1, inputs):
+        named = by_name(argument, batch.x, inputs)
         for name, values in named.items():
-            single = values.ndim == len(inputs[name].shape) - 1
-            parts[name].append(values[None] if single else values)
+            parts[name].append(_checked(argument, name, values, inputs[name]))
         total += len(parts[next(iter(inputs))][-1])
         if total >= MOST:
             break
     if not total:
-        raise ValueError(f"`{argument}` is empty. {_ACCEPTED}")
+        raise ValueError(f"`{argument}` is empty. {ACCEPTED}")
     return {name: np.concatenate(values)[:MOST] for name, values in parts.items()}
 
 
@@ -169,16 +136,17 @@ def _checked(
     argument: str, name: str, values: np.ndarray, spec: tf.TensorSpec
 ) -> np.ndarray:
     wanted = tuple(spec.shape)
-    fits = values.ndim == len(wanted) and all(
-        size is None or size == found
-        for size, found in zip(wanted[1:], values.shape[1:], strict=True)
-    )
-    if not fits:
+    if not fits(values.shape, wanted):
         shown = ", ".join("any" if size is None else str(size) for size in wanted[1:])
         raise ValueError(
             f"`{argument}` for the input {name!r} must have the shape (samples, "
             f"{shown}). Received: {values.shape}."
         )
+    if values.ndim != len(wanted):
+        # As Keras does: a last axis of size 1 is there or not.
+        values = values[..., 0] if values.ndim > len(wanted) else values[..., None]
+    if spec.dtype == tf.string:
+        return _words(argument, name, values)
     if values.dtype.kind not in "fiub":
         raise TypeError(
             f"`{argument}` for the input {name!r} must be numbers. Received: "
@@ -196,3 +164,12 @@ def _checked(
             "or mend those samples."
         )
     return values.astype(spec.dtype.as_numpy_dtype)
+
+
+def _words(argument: str, name: str, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "OSU":
+        raise TypeError(
+            f"`{argument}` for the input {name!r} must be strings. Received: "
+            f"{values.dtype}."
+        )
+    return np.asarray(values, dtype=object)

@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from kopt._keras.graphs import GraphCall, graph_calls, keeps_graph
 from kopt._keras.layer_tree import own_layers, with_nested_layers
-from kopt.export._signature import Signature
+from kopt._signature import Signature
+from kopt.export._state import Updates
+from kopt.export._words import check_operations
 
 _HALF = ("float16", "bfloat16")
 
@@ -23,10 +25,17 @@ _LARGEST_GRAPH = 1_500_000_000
 
 @dataclass(frozen=True)
 class Graph:
-    """What was traced: the kinds of its operations, the type of each output."""
+    """What was traced.
+
+    Attributes:
+        operations: The kinds of its operations.
+        outputs: The type of each output.
+        state: The variables that a call changes, and others that are read with them.
+    """
 
     operations: frozenset[str]
     outputs: dict[str, str]
+    state: tuple[tf.Variable, ...] = ()
 
 
 def write_saved_model(signature: Signature, folder: Path) -> Graph:
@@ -72,26 +81,45 @@ def write_for_converter(signature: Signature, folder: Path) -> Graph:
     if sum(array.nbytes for array in arrays) > _LARGEST_GRAPH:
         return write_saved_model(signature, folder)
 
-    def by_name(*tensors: Any) -> dict[str, Any]:
-        constants = [tf.constant(array) for array in arrays]
-        state = list(zip(variables, constants, strict=True))
-        with keras.StatelessScope(state_mapping=state):
-            return signature.call(tensors)
+    state: dict[int, keras.Variable] = {}
 
-    function = tf.function(by_name, autograph=False)
-    concrete = function.get_concrete_function(*signature.specs)
+    def by_name(*tensors: Any) -> dict[str, Any]:
+        constants = [
+            (variable, tf.constant(array))
+            for variable, array in zip(variables, arrays, strict=True)
+            if id(variable) not in state
+        ]
+        with Updates(constants) as scope:
+            outputs = signature.call(tensors)
+        state.update(scope.variables)
+        for variable in scope.variables.values():
+            variable.assign(scope.get_current_value(variable))
+        return outputs
+
+    def traced() -> Any:
+        function = tf.function(by_name, autograph=False)
+        return function.get_concrete_function(*signature.specs)
+
+    concrete = traced()
+    if state:
+        # The first time, what the model remembers was a constant where it is read.
+        concrete = traced()
+    graph = _described(concrete)
+    check_operations(signature.model, graph.operations)
     module = tf.Module()
     # Whatever reads a weight past Keras finds the variable itself.
     module.variables_in_use = list(concrete.variables)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": concrete})
-    return _described(concrete)
+    return graph
 
 
 def _described(function: Any) -> Graph:
     graph, outputs = function.graph.as_graph_def(), function.structured_outputs
     bodies = [graph.node, *(inner.node_def for inner in graph.library.function)]
     operations = frozenset(node.op for body in bodies for node in body)
-    return Graph(operations, {name: y.dtype.name for name, y in outputs.items()})
+    assigns = any(name.startswith("Assign") for name in operations)
+    state = tuple(function.variables) if assigns else ()
+    return Graph(operations, {name: y.dtype.name for name, y in outputs.items()}, state)
 
 
 @contextlib.contextmanager

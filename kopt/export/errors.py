@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kopt._registry import register
+from kopt.export._advice import advice, wrong_parts
 
 if TYPE_CHECKING:
     from kopt.export.report import ExportReport
@@ -36,17 +37,9 @@ class VerificationError(RuntimeError):
     """
 
     def __init__(self, report: ExportReport) -> None:
-        wrong = "; ".join(
-            f"{name}: max {found.max:.3g}, mean {found.mean:.3g}, allowed {found.limit}"
-            for name, found in report.differences.items()
-            if not found.passed
-        )
         super().__init__(
             f"The file does not compute what the model computes, on {report.samples} "
-            f"{report.source}: {wrong}. Nothing was written. Where values are rounded "
-            "to integers, give `representative_data` that covers what the model will "
-            "meet, quantize the model first with `kopt.quantization.quantize_model` "
-            "and such data as `calibration_data`, or use another `quantization`; "
-            "verify=False writes the file all the same."
+            f"{report.source}: {wrong_parts(report)}. Nothing was written. "
+            f"{advice(report)} verify=False writes the file all the same."
         )
         self.report = report

@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,9 @@ class Interpreter:
         self.num_threads = _checks.integer("num_threads", num_threads, low=1)
         if not self.path.is_file():
             raise FileNotFoundError(f"There is no file {str(path)!r}.")
-        content = self.path.read_bytes()
-        self._runtime = _runtime(content, self.path, self.num_threads)
-        self.contents: FileContents = _file_contents.read(content)
-        self._ready = False
+        self._content = self.path.read_bytes()
+        self.reset_state()
+        self.contents: FileContents = _file_contents.read(self._content)
 
     # What a file holds can be read even if no runtime can set it up.
 
@@ -81,18 +80,29 @@ class Interpreter:
         shape = self.inputs[0].shape
         return shape[0] if shape else 1
 
+    def reset_state(self) -> None:
+        """Forget what runs have left behind: the state is again what the file holds.
+
+        A file of a model with `stateful=True`, or with a layer that assigns a variable,
+        keeps its state from one run to the next. A file of any other has none.
+        """
+        self._runtime = _runtime(self._content, self.path, self.num_threads)
+        self._ready = False
+
     def predict(
         self,
-        x: np.ndarray | Mapping[str, np.ndarray],
+        x: np.ndarray | Mapping[str, np.ndarray] | Sequence[np.ndarray],
         *,
         dequantize: bool = True,
     ) -> Any:
         """The outputs for any number of samples.
 
         Args:
-            x: An array of samples; for several inputs a dict of arrays by name. Floats
-                are quantized where the file takes integers; arrays that already have
-                the file's integer type go in as they are.
+            x: An array of samples; for several inputs a dict of arrays by name, or a
+                list in the file's order, which is the model's in files of
+                `kopt.export.tflite`. Floats are quantized where the file takes
+                integers; arrays that already have the file's integer type go in as
+                they are.
             dequantize: Whether integer outputs come back as the floats they stand for.
 
         Returns:
@@ -104,6 +114,11 @@ class Interpreter:
         """
         arrays = self._prepared(x)
         count = len(arrays[0])
+        if self.contents.has_state and count % self.batch_size:
+            raise ValueError(
+                f"{self.path.name} keeps state for batches of {self.batch_size}: give "
+                f"a multiple of {self.batch_size} samples. Received: {count}."
+            )
         parts = [
             self._run([_slice(array, start, self.batch_size) for array in arrays])
             for start in range(0, count, self.batch_size)
@@ -115,13 +130,25 @@ class Interpreter:
             results[tensor.name] = tensor.dequantize(values) if real else values
         return results if len(results) > 1 else next(iter(results.values()))
 
-    def latency(self, runs: int = 30) -> float:
-        """Median time of one run on one batch, in milliseconds.
+    def latency(self, runs: int = 30, x: Any = None) -> float:
+        """Median time of one run on one batch, in milliseconds; the state is kept.
 
         Args:
             runs: How many runs are timed, after five that are not. Defaults to 30.
+            x: Samples, of which the first batch is taken; None takes zeros.
+
+        Raises:
+            ConversionError: If the runtime cannot run the file on these values.
         """
-        self.run_zeros()
+        if self.contents.has_state:
+            return Interpreter(self.path, num_threads=self.num_threads)._timed(runs, x)
+        return self._timed(runs, x)
+
+    def _timed(self, runs: int, x: Any) -> float:
+        if x is None:
+            self.run_zeros()
+        else:
+            self._run([_slice(one, 0, self.batch_size) for one in self._prepared(x)])
         times = []
         for number in range(_checks.integer("runs", runs, low=1) + 5):
             began = time.perf_counter()
@@ -152,19 +179,30 @@ class Interpreter:
         self._set_up()
         for tensor, array in zip(self.inputs, arrays, strict=True):
             self._runtime.set_tensor(tensor.index, array)
-        self._runtime.invoke()
+        try:
+            self._runtime.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise ConversionError(
+                f"The runtime cannot run the file on these values: "
+                f"{str(error).rstrip('.')}. A division by zero in integers is the "
+                "usual cause, as in the average of a text of padding alone: leave such "
+                "samples out, or keep that layer float (`float_layers`)."
+            ) from error
         return [self._runtime.get_tensor(tensor.index) for tensor in self.outputs]
 
     def _prepared(self, x: Any) -> list[np.ndarray]:
         names = [tensor.name for tensor in self.inputs]
         if not isinstance(x, Mapping):
-            if len(names) > 1:
-                # The converter orders inputs as it likes: a list would be a gamble.
+            parts = list(x) if isinstance(x, (list, tuple)) else [x]
+            if len(names) == 1 and len(parts) != 1:
+                parts = [np.asarray(x)]
+            if len(parts) != len(names):
                 raise ValueError(
-                    f"{self.path.name} has {len(names)} inputs. Give a dict with the "
-                    f"keys {', '.join(names)}."
+                    f"{self.path.name} has {len(names)} inputs. Give a list of as many "
+                    f"arrays, in the order {', '.join(names)}, or a dict with these "
+                    f"keys. Received: {len(parts)}."
                 )
-            x = {names[0]: x}
+            x = dict(zip(names, parts, strict=True))
         if set(x) != set(names):
             raise ValueError(
                 f"{self.path.name} takes the inputs {', '.join(names)}. Received: "

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kopt._parts import Part
 from kopt._registry import register
 from kopt.export._comparison import Difference
 from kopt.export._zeros import Zeros
@@ -38,6 +39,8 @@ class ExportReport:
             runtime that is installed and runs both, by its name.
         zeros: The zeros in the weights, and what gzip and `sparse=True` make of them;
             None for a SavedModel.
+        quantization_aware: Whether the model had ranges of its own, learned in training
+            or calibrated.
     """
 
     path: Path
@@ -57,6 +60,7 @@ class ExportReport:
     dense_size_bytes: int | None = None
     speedups: Mapping[str, float] = field(default_factory=dict)
     zeros: Zeros | None = None
+    quantization_aware: bool = False
 
     @property
     def size_kb(self) -> float:
@@ -65,10 +69,16 @@ class ExportReport:
 
     @property
     def verified(self) -> bool:
-        """Whether the file was run and every output was within its limit."""
+        """Whether it was run, and every part of every output was within its limit."""
         return bool(self.differences) and all(
             found.passed for found in self.differences.values()
         )
+
+    @property
+    def worst_part(self) -> Part | None:
+        """The part of an output that suffers most; None if none stands out."""
+        parts = [part for found in self.differences.values() for part in found.parts]
+        return next((part for part in parts if part.fault), parts[0] if parts else None)
 
     @property
     def max_difference(self) -> float | None:
@@ -127,6 +137,9 @@ class ExportReport:
             rows.append(("verified", "no: it was not run"))
         for name, found in self.differences.items():
             rows.append((f"difference in {name}", _described(found)))
+            if found.parts:
+                more = f" and {len(found.parts) - 1} more" if found.parts[1:] else ""
+                rows.append((f"worst part of {name}", f"{found.parts[0]}{more}"))
         if self.differences:
             state = "yes" if self.verified else "NO"
             rows.append(("verified", f"{state}, on {self.samples} {self.source}"))

@@ -17,10 +17,10 @@ import tensorflow as tf
 from kopt import _checks
 from kopt._centroids import centroids_written
 from kopt._registry import register
-from kopt.export import _atomic, _samples, _trace
+from kopt._signature import Signature, signature_of
+from kopt.export import _atomic, _samples, _state, _trace
 from kopt.export._comparison import differences
 from kopt.export._plan import checked_model
-from kopt.export._signature import Signature, signature_of
 from kopt.export.errors import VerificationError
 from kopt.export.report import ExportReport
 
@@ -67,8 +67,10 @@ def saved_model(
     """
     target = _atomic.folder_target(path, marker="saved_model.pb")
     signature = signature_of(checked_model(model))
-    if batch_size is not None:
-        _checks.integer("batch_size", batch_size, low=1)
+    if batch_size is None:
+        batch_size = _state.own_batch(model)
+    else:
+        _state.check_batch(model, _checks.integer("batch_size", batch_size, low=1))
     samples, source = _samples_to_compare(signature, verify)
     with _atomic.whole_folder(target) as draft:
         with centroids_written(model):
@@ -82,14 +84,15 @@ def saved_model(
             outputs=graph.outputs,
         )
         if verify is not False:
-            serving = _Serving(draft, batch_size)
+            serving = _Serving(draft, batch_size, len(next(iter(samples.values()))))
+            if graph.state:
+                samples = _state.whole_batches(samples, serving.at_once)
+            expected = signature.predict(samples, serving.at_once)
             report = replace(
                 report,
                 samples=len(next(iter(samples.values()))),
                 source=source,
-                differences=differences(
-                    signature.predict(samples), serving.predict(samples), None, {}
-                ),
+                differences=differences(expected, serving.predict(samples), None, {}),
                 latency_ms=serving.latency(samples),
                 latency_protocol=serving.protocol,
             )
@@ -105,24 +108,27 @@ def _samples_to_compare(
         own = _samples.named_samples("verify", verify, signature.inputs)
         return own, "samples that were given to compare on"
     table = _samples.smallest_table(signature.model)
-    return _samples.random_samples(signature.inputs, {}, table), "random samples"
+    words = _samples.known_words(signature.model)
+    found = _samples.random_samples(signature.inputs, {}, table, words=words)
+    return found, "random samples"
 
 
 class _Serving:
     """A SavedModel, called through its signature on batches of the size it takes."""
 
-    def __init__(self, folder: Path, batch_size: int | None) -> None:
+    def __init__(self, folder: Path, batch_size: int | None, count: int) -> None:
         # The function does not keep the object that owns its variables alive.
         self._loaded = tf.saved_model.load(str(folder))
         self._function = self._loaded.signatures["serving_default"]
         self.batch_size = batch_size
+        self.at_once = batch_size or min(count, 32)
         self.protocol = (
             f"median of {_RUNS} runs, batch {batch_size or 1}, TensorFlow's threads"
         )
 
     def predict(self, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         count = len(next(iter(samples.values())))
-        size = self.batch_size or 32
+        size = self.at_once
         parts = []
         for start in range(0, count, size):
             # A fixed batch is filled up with the first samples again.

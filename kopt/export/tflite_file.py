@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from kopt._registry import register
-from kopt.export import _atomic, _samples, _speed, _trace
-from kopt.export._comparison import differences
+from kopt.export import _atomic, _samples, _speed, _state, _trace
+from kopt.export._comparison import Difference, differences, lost_inside
 from kopt.export._conversion import convert, is_risky
+from kopt.export._order import in_order
+from kopt.export._output_grid import OutputGrid
 from kopt.export._plan import Plan, make_plan
 from kopt.export._zeros import zeros_of
 from kopt.export.errors import VerificationError
@@ -112,7 +116,8 @@ def tflite(
         verify=verify,
         float_layers=float_layers,
     )
-    content, dense, isolated = _converted(plan, isolate)
+    plan, content, dense, isolated = _converted(plan, isolate)
+    content = in_order(content, list(plan.signature.inputs), plan.outputs)
     with _atomic.whole_file(target) as draft:
         draft.write_bytes(content)
         report = replace(_examined(plan, draft), path=target, isolated=isolated)
@@ -124,23 +129,27 @@ def tflite(
     return replace(report, dense_size_bytes=len(dense), speedups=speedups)
 
 
-def _converted(plan: Plan, isolate: bool | None) -> tuple[bytes, bytes | None, bool]:
+def _converted(
+    plan: Plan, isolate: bool | None
+) -> tuple[Plan, bytes, bytes | None, bool]:
     """The bytes of the file, those of the dense one, and whether in another process.
 
-    The dense one is made where a sparse file is to be compared with it.
+    The dense one is made where a sparse file is to be compared with it. The plan comes
+    back with what the trace has shown that the model remembers.
     """
     with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
         folder = Path(scratch) / "saved_model"
         with plan.model_for_trace():
             graph = _trace.write_for_converter(plan.signature, folder)
+        plan = replace(plan, state=graph.state, outputs=tuple(graph.outputs))
         if isolate is None:
             isolate = is_risky(graph.operations, plan.settings)
         content = convert(folder, plan.settings, plan.calibration, isolate=isolate)
         if not (plan.settings.sparse and plan.verify):
-            return content, None, isolate
+            return plan, content, None, isolate
         settings = replace(plan.settings, sparse=False)
         dense = convert(folder, settings, plan.calibration, isolate=isolate)
-    return content, dense, isolate
+    return plan, content, dense, isolate
 
 
 def _examined(plan: Plan, draft: Path) -> ExportReport:
@@ -156,24 +165,53 @@ def _examined(plan: Plan, draft: Path) -> ExportReport:
         float_tensors=file.contents.float_tensors,
         float_layers=plan.float_layers,
         zeros=zeros_of(file.contents, draft.read_bytes()),
+        quantization_aware=plan.settings.trained_ranges,
     )
     if not plan.verify:
         return report
     samples, source = plan.comparison, plan.source
     if samples is None:
         samples, source = _random_samples(plan, file), "random samples"
+    if plan.state:
+        samples = _state.whole_batches(samples, plan.settings.batch_size)
     received = file.predict(samples)
     if len(file.outputs) == 1:
         received = {file.outputs[0].name: received}
-    steps = {tensor.name: file.contents.step(tensor) for tensor in file.outputs}
     return replace(
         report,
         samples=len(next(iter(samples.values()))),
         source=source,
-        differences=differences(plan.expected(samples), received, plan.mode, steps),
-        latency_ms=file.latency(_RUNS),
+        differences=_compared(plan, file, samples, received),
+        latency_ms=file.latency(_RUNS, samples),
         latency_protocol=(f"median of {_RUNS} runs, batch {file.batch_size}, 1 thread"),
     )
+
+
+def _compared(
+    plan: Plan,
+    file: Interpreter,
+    samples: Mapping[str, np.ndarray],
+    received: Mapping[str, np.ndarray],
+) -> dict[str, Difference]:
+    """The file beside the model, and a model that rounds beside itself in float."""
+    grids = {tensor.name: OutputGrid(file.contents, tensor) for tensor in file.outputs}
+    expected, exact = plan.expected(samples), plan.unrounded(samples)
+    found = differences(expected, received, plan.mode, grids)
+    for name, values in (exact or {}).items():
+        own = lost_inside(values, expected[name], grids.get(name))
+        passed = found[name].passed and not own
+        parts = (*own, *found[name].parts)
+        found[name] = replace(found[name], passed=passed, parts=parts)
+    return {name: _with_layers(one, grids[name], plan) for name, one in found.items()}
+
+
+def _with_layers(found: Difference, grid: OutputGrid, plan: Plan) -> Difference:
+    """The same difference, with the layers that make the parts named."""
+    parts = [
+        replace(part, layer=grid.layer(plan.model, part.axis, (*part.places, 0)[0]))
+        for part in found.parts
+    ]
+    return replace(found, parts=tuple(parts))
 
 
 def _random_samples(plan: Plan, file: Interpreter) -> dict[str, Any]:

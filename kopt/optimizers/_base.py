@@ -11,6 +11,7 @@ import numpy as np
 
 from kopt import _checks
 from kopt._keras.optimizer_adapter import KerasDoor
+from kopt._variables import checked_variables
 from kopt.optimizers import _saving
 from kopt.optimizers._averages import Averaging
 from kopt.optimizers._engine import Engine
@@ -82,9 +83,11 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
             touched, and takes time in proportion to them. Defaults to `"exact"`.
         state_dtype: Dtype in which the state is kept. Defaults to `None`: float32 for
             variables of 16 bits, otherwise the variable's own.
-        bf16_rounding: How a bfloat16 variable is written: `None` to the nearest,
-            `"stochastic"`, or `"kahan"` with a second variable for what is cut off
-            (arXiv:2010.06192). Defaults to `None`.
+        bf16_rounding: How a variable of 16 bits is written (arXiv:2010.06192):
+            `"stochastic"` rounds up or down at random, right on average and the same
+            way at the same update; `"kahan"` keeps what is cut off in a second
+            variable; `None` rounds to the nearest, which loses every step below 1/256
+            of a bfloat16 weight (1/2048 of a float16 one). Defaults to `"stochastic"`.
 
     Raises:
         TypeError: For an argument of the wrong type, or a number set as the learning
@@ -105,7 +108,7 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
         param_groups: Sequence[ParamGroup] | None = None,
         sparse: str = "exact",
         state_dtype: str | None = None,
-        bf16_rounding: str | None = None,
+        bf16_rounding: str | None = "stochastic",
         **options: Any,
     ) -> None:
         super().__init__(learning_rate, **checked(options))
@@ -144,12 +147,15 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Create the state for `variables`; a second call does nothing.
 
+        Nor does a call without variables.
+
         Raises:
+            TypeError: If a variable holds complex numbers.
             ValueError: If a group matches nothing, or two match one variable.
         """
-        if self.built:
+        if self.built or not self.may_build(variables):
             return
-        variables = list(variables)
+        variables = checked_variables(variables)
         with keras.name_scope(self.name, caller=self):
             for name in ("weight_decay", *self.movable):
                 if getattr(self, name) is not None:
@@ -193,6 +199,7 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
         [0.71]
         [0.71]
         """
+        self.forget_waiting()
         settings = [self.rate_variable(), *self.hyperparameters.values()]
         plans = self._engine.plans if self._engine else []
         settings += [plan.factor for plan in plans]
@@ -259,6 +266,7 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
         )
 
     def save_own_variables(self, store: Any) -> None:
+        self.check_nothing_waits()
         _saving.save(store, self._named_variables())
 
     def load_own_variables(self, store: Any) -> None:

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from kopt._variables import NARROW
 from kopt.optimizers import _rounding, _transforms
 from kopt.optimizers._plan import COMPENSATION
 
@@ -134,9 +135,10 @@ def _stored(
 
 
 def _narrowed(values: Any, dtype: Any, seed: Any, place: int) -> Any:
-    """Bring values to a dtype; to bfloat16 at random, so that small changes count."""
-    if keras.backend.standardize_dtype(dtype) == "bfloat16":
+    """Bring values to a dtype; to 16 bits at random, so that small changes count."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    if dtype in NARROW:
         # A variable and its slots draw different numbers.
         own_seed = ops.add(seed, [place << 24, 0])
-        return _rounding.stochastic(ops.cast(values, "float32"), own_seed)
+        return _rounding.stochastic(ops.cast(values, "float32"), own_seed, dtype)
     return ops.cast(values, dtype)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 
 from kopt._keras.layouts import layout
+from kopt._variables import NARROW, is_floating
 from kopt.optimizers._tracks import PUT_ASIDE
 from kopt.optimizers.param_group import ParamGroup, matching
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 #: The slot that holds what Kahan rounding cut off a 16-bit variable.
 COMPENSATION = "compensation"
-
-_NARROW = ("bfloat16", "float16")
 
 
 class Slot(NamedTuple):
@@ -82,7 +81,7 @@ class Plan:
     def rounds_at_random(self) -> bool:
         """Whether writing results needs random numbers."""
         stored = [self.variable, *self.state.values()]
-        return any(variable.dtype == "bfloat16" for variable in stored)
+        return any(variable.dtype in NARROW for variable in stored)
 
 
 def make_plans(optimizer: Optimizer, variables: Sequence[keras.Variable]) -> list[Plan]:
@@ -92,7 +91,7 @@ def make_plans(optimizer: Optimizer, variables: Sequence[keras.Variable]) -> lis
         ValueError: If a group matches nothing, or two groups match one variable.
     """
     groups = _resolved_groups(optimizer, variables)
-    factors = {id(group): _factor(optimizer, group) for group in groups.values()}
+    factors = [_factor(optimizer, group) for group in optimizer.param_groups]
     excluded = _excluded(optimizer, variables)
     plans = []
     for index, variable in enumerate(variables):
@@ -101,7 +100,8 @@ def make_plans(optimizer: Optimizer, variables: Sequence[keras.Variable]) -> lis
         plan = Plan(index, variable, _arithmetic_dtype(variable), weight_decay=decay)
         plan.traits = optimizer.traits(variable)
         if group is not None:
-            plan.group, plan.factor = group, factors[id(group)]
+            place = optimizer.param_groups.index(group)
+            plan.group, plan.factor = group, factors[place]
         _add_state(optimizer, plan)
         plans.append(plan)
     return plans
@@ -126,6 +126,8 @@ def _add_state(optimizer: Optimizer, plan: Plan) -> None:
             layout=layout(variable) if slot is not first else None,
         )
 
+    if not is_floating(variable):
+        return
     with optimizer.colocated(variable):
         if optimizer.gradient_accumulation_steps:
             plan.accumulator = add("gradient_accumulator", plan.dtype)
@@ -133,11 +135,11 @@ def _add_state(optimizer: Optimizer, plan: Plan) -> None:
             return
         if optimizer.use_ema:
             plan.average = add("average", plan.dtype)
-            if variable.dtype in _NARROW or variable.constraint is not None:
+            if variable.dtype in NARROW or variable.constraint is not None:
                 plan.put_aside = add(PUT_ASIDE, variable.dtype)
         for name, value in optimizer.slots(variable).items():
             plan.state[name] = add(name, optimizer.state_dtype or plan.dtype, value)
-        if optimizer.bf16_rounding == "kahan" and variable.dtype in _NARROW:
+        if optimizer.bf16_rounding == "kahan" and variable.dtype in NARROW:
             plan.state[COMPENSATION] = add(COMPENSATION, variable.dtype)
 
 
@@ -163,7 +165,9 @@ def _resolved_groups(
 
 
 def _factor(optimizer: Optimizer, group: ParamGroup) -> keras.Variable:
-    factor = optimizer.add_scalar("learning_rate_multiplier", group.factor)
+    place = optimizer.param_groups.index(group)
+    name = f"learning_rate_multiplier_{place}" if place else "learning_rate_multiplier"
+    factor = optimizer.add_scalar(name, group.factor)
     group.bind(factor)
     return factor
 

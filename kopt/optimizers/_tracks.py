@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kopt._keras.layouts import layout
 from kopt._keras.optimizer_adapter import KerasDoor
+from kopt._variables import NARROW, is_floating
 
 if TYPE_CHECKING:
     from kopt.optimizers._wrapper import Wrapper
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 # A slot that only variables of 16 bits have: what they held when the model was brought
 # to its evaluation point. Others leave that in the slot that they take the point from.
 PUT_ASIDE = "put_aside"
-
-_NARROW = ("bfloat16", "float16")
 
 
 @dataclass
@@ -60,9 +59,9 @@ def make_tracks(wrapper: Wrapper, variables: Sequence[keras.Variable]) -> list[T
         dtype = "float64" if variable.dtype == "float64" else "float32"
         track = Track(index, variable, dtype)
         names = {name: dtype for name in (*wrapper.copies, *wrapper.zeros)}
-        if wrapper.evaluates_at and variable.dtype in _NARROW:
+        if wrapper.evaluates_at and variable.dtype in NARROW:
             names[PUT_ASIDE] = variable.dtype
-        if not wrapper.is_overwritten(variable):
+        if is_floating(variable) and not wrapper.is_overwritten(variable):
             for name, kind in names.items():
                 track.slots[name] = _slot(wrapper, variable, name, kind)
         tracks.append(track)

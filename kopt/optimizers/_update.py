@@ -192,18 +192,20 @@ class Updater:
         step: Step,
     ) -> None:
         rows, values = gradient.indices, gradient.values
-        weights = variable.sparse_read(rows)
-        present = {name: slot.sparse_read(rows) for name, slot in state.items()}
+        weights = _read_rows(variable, rows)
+        present = {name: _read_rows(slot, rows) for name, slot in state.items()}
         if plan.exact:
             rate, direction, new = descend(
                 self._optimizer, values, weights, present, step
             )
-            variable.scatter_sub(tf.IndexedSlices(rate * direction, rows))
+            tf.raw_ops.ResourceScatterSub(
+                resource=variable.handle, indices=rows, updates=rate * direction
+            )
         else:
             weights, new = advance(self._optimizer, values, weights, present, step)
-            variable.scatter_update(tf.IndexedSlices(weights, rows))
+            _replace_rows(variable, rows, weights)
         for name, value in new.items():
-            state[name].scatter_update(tf.IndexedSlices(value, rows))
+            _replace_rows(state[name], rows, value)
 
 
 def _values(variable: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -217,6 +219,22 @@ def _go_down(variable: Any, rate: Any, direction: Any) -> None:
     # a formula without them need not.
     tf.raw_ops.ResourceApplyGradientDescent(
         var=variable.handle, alpha=rate, delta=direction
+    )
+
+
+# By its handle: a variable with a copy on each device does not know `sparse_read`, and
+# gives the handle of the copy on the device in hand.
+
+
+def _read_rows(variable: Any, rows: Any) -> Any:
+    return tf.raw_ops.ResourceGather(
+        resource=variable.handle, indices=rows, dtype=variable.dtype
+    )
+
+
+def _replace_rows(variable: Any, rows: Any, values: Any) -> None:
+    tf.raw_ops.ResourceScatterUpdate(
+        resource=variable.handle, indices=rows, updates=values
     )
 
 

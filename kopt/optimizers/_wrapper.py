@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from kopt._keras.optimizer_adapter import KerasDoor
+from kopt._variables import checked_variables
 from kopt.optimizers import _saving
 from kopt.optimizers._fingerprints import Fingerprints
 from kopt.optimizers._places import NEW, Places
@@ -127,13 +128,20 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
     # What Keras calls.
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Create the wrapper's state and the inner optimizer's."""
-        if self.built:
+        """Create the wrapper's state and the inner optimizer's.
+
+        Nothing happens without variables, or the second time.
+
+        Raises:
+            TypeError: If a variable holds complex numbers.
+        """
+        if self.built or not self.may_build(variables):
             return
-        variables = list(variables)
-        if not self.inner_optimizer.built:
-            self.inner_optimizer.build(variables)
+        variables = checked_variables(variables)
         with keras.name_scope(self.name, caller=self):
+            # In here, so that the names of nested wrappers of a kind differ.
+            if not self.inner_optimizer.built:
+                self.inner_optimizer.build(variables)
             self.point = self._add_number("point", Slot((), NEW), "int32")
             for name, slot in self.number_slots().items():
                 self.numbers[name] = self._add_number(name, slot)
@@ -231,6 +239,7 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
         hyperparameters stay as they are, for they are settings. A compiled train step
         goes on without tracing again. Before the optimizer is built nothing happens.
         """
+        self.forget_waiting()
         if self.built:
             reset(self.inner_optimizer, [track.variable for track in self._tracks])
             self.put_back(set())
@@ -244,25 +253,12 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
         raise ValueError(f"The optimizer was not built on {variable!r}.")
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Set the values of `variables`, all of them or none.
-
-        Raises:
-            ValueError: If the optimizer is not built, or a number or shape differs.
-        """
-        variables = self.variables if self.built else []
-        shapes = [tuple(variable.shape) for variable in variables]
-        given = [tuple(np.shape(weight)) for weight in weights]
-        if not self.built or shapes != given:
-            raise ValueError(
-                f"`set_weights` needs one array for each of {self.name}'s "
-                f"{len(shapes)} variables, in their order. Received shapes: {given}. "
-                f"Expected: {shapes}. Build the optimizer first, on the same model."
-            )
-        for variable, weight in zip(variables, weights, strict=True):
-            variable.assign(weight)
-        self._written.forget()
+        super().set_weights(weights)
+        if self.built:
+            self._written.forget()
 
     def save_own_variables(self, store: Any) -> None:
+        self.check_nothing_waits()
         _saving.save(store, self._named_variables())
 
     def load_own_variables(self, store: Any) -> None:

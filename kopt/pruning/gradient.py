@@ -93,7 +93,7 @@ class Gradient(Criterion):
                 f"The loss on the samples of `criterion` is {float(loss)}. Look at "
                 "their values and scale, and at the model's."
             )
-        gradients = tape.gradient(loss, [v.value for v in variables])
+        gradients = tape.gradient(loss, [_copy_that_is_read(v) for v in variables])
         for variable, gradient in zip(variables, gradients, strict=True):
             if gradient is None:
                 raise ValueError(
@@ -127,6 +127,14 @@ class Gradient(Criterion):
         criterion = cls(x, y, keras.saving.deserialize_keras_object(config["loss"]))
         criterion.ready = False
         return criterion
+
+
+def _copy_that_is_read(variable: Any) -> Any:
+    """A variable, or of one that is mirrored the copy that was computed with."""
+    if tf.distribute.in_cross_replica_context():
+        strategy = tf.distribute.get_strategy()
+        return strategy.experimental_local_results(variable.value)[0]
+    return variable.value
 
 
 def _product(weights: Tensor, gradient: Any) -> Tensor:

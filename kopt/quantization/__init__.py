@@ -11,6 +11,7 @@ from kopt.quantization.bias_correction import correct_bias as correct_bias
 from kopt.quantization.calibration import calibrate as calibrate
 from kopt.quantization.distilling import learn_from as learn_from
 from kopt.quantization.equalization import equalize as equalize
+from kopt.quantization.float_computation import unrounded as unrounded
 from kopt.quantization.freezing import FreezeLate as FreezeLate
 from kopt.quantization.freezing import freeze_batch_norm as freeze_batch_norm
 from kopt.quantization.freezing import freeze_ranges as freeze_ranges

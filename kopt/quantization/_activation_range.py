@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kopt._keras.swapped_variables import values_are_real
 from kopt.quantization import ranges
+from kopt.quantization._replicas import count, extremes_of_all
 
 
 @keras.saving.register_keras_serializable(package="kopt")
@@ -26,8 +27,8 @@ class ActivationRange(keras.layers.Layer):
     """Rounds a tensor to the grid of a range that follows the training data.
 
     `calibrate` sets the range. In training each batch moves it by `rate` toward the
-    batch's own smallest and largest value; at inference, and in a layer that is frozen
-    (`trainable = False`), it stands still.
+    batch's own smallest and largest value, over all replicas; at inference, and in a
+    layer that is frozen (`trainable = False`), it stands still.
 
     Args:
         bits: Bits of the grid.
@@ -77,8 +78,6 @@ class ActivationRange(keras.layers.Layer):
             initializer=keras.initializers.Constant(value),
             trainable=False,
             name=name,
-            # Replicas see different batches: their ranges are averaged.
-            aggregation="mean",
         )
 
     @property
@@ -111,9 +110,8 @@ class ActivationRange(keras.layers.Layer):
             return inputs
         self._require_calibration()
         if self.learned and training and self.trainable:
-            return ranges.fake_quantize_learned(
-                inputs, self.low.value, self.high.value, self.current_rate, self.bits
-            )
+            ends = self.low.value, self.high.value, self.current_rate
+            return ranges.fake_quantize_learned(inputs, *ends, self.bits, count())
         if training and self.trainable and self.fixed is None:
             self._follow(inputs)
         return ranges.fake_quantize(
@@ -122,8 +120,8 @@ class ActivationRange(keras.layers.Layer):
 
     def _follow(self, inputs: Any) -> None:
         values = tf.stop_gradient(tf.cast(inputs, tf.float32))
-        low = tf.minimum(tf.reduce_min(values), 0.0)
-        high = tf.maximum(tf.reduce_max(values), 0.0)
+        low, high = extremes_of_all(tf.reduce_min(values), tf.reduce_max(values))
+        low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
         if self.limit is not None:
             low = tf.maximum(low, self.limit.low)
             high = tf.minimum(high, self.limit.high)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from kopt import _data
+from kopt._data import Pair, Specs, fits
 
 
 def input_batches(
@@ -18,11 +21,8 @@ def input_batches(
 
     Args:
         model: The model that is to take them.
-        data: An array; a dict of arrays, or a list of as many arrays as the model
-            has inputs; a tuple `(x, y)` or `(x, y, sample_weight)` of such; a
-            `tf.data.Dataset`, a `keras.utils.PyDataset` or another iterable of
-            batches, each one of these.
-        batch_size: How many samples of an array make a batch.
+        data: Samples, in any form that `kopt._data.read` takes.
+        batch_size: How many samples of an array, or single ones, make a batch.
 
     Returns:
         The first batch, and an iterator over all of them, the first included.
@@ -32,94 +32,45 @@ def input_batches(
         ValueError: If there are no samples, or inputs hold NaN or infinity or have
             another shape than the model's.
     """
-    inputs = [one for one in getattr(model, "inputs", ()) if hasattr(one, "shape")]
-    batches = _checked(_batches(data, len(inputs), batch_size), inputs)
-    first = next(batches, None)
+    first, pairs = batches_with_targets(model, data, batch_size)
+    return first, (pair.x for pair in pairs)
+
+
+def batches_with_targets(
+    model: keras.Model, data: Any, batch_size: int = 32
+) -> tuple[Any, Iterator[Pair]]:
+    """`input_batches`, with the targets that the data hold beside the inputs."""
+    specs = _data.specs_of(model)
+    read = _data.read("data", data, specs)
+    pairs = _checked(_data.in_batches(read, batch_size, specs), specs)
+    first = next(pairs, None)
     if first is None:
-        raise ValueError("The calibration data hold no samples. Pass at least one.")
-    return first, itertools.chain([first], batches)
-
-
-def _batches(data: Any, inputs: int, batch_size: int) -> Iterator[Any]:
-    data = _without_targets(data)
-    if _is_arrays(data, inputs):
-        samples = {len(leaf) for leaf in keras.tree.flatten(data)}
-        for start in range(0, min(samples), batch_size):
-            stop = start + batch_size
-            yield _tensors(data, slice(start, stop))
-    elif isinstance(data, keras.utils.PyDataset):
-        for number in range(len(data)):
-            yield _tensors(_without_targets(data[number]))
-    elif isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
-        for batch in data:
-            yield _tensors(_without_targets(batch))
-    else:
-        raise TypeError(
-            "Calibration data must be an array, a tuple (x, y), a tf.data.Dataset or "
-            f"another iterable of batches. Received: {data!r}."
+        raise ValueError(
+            f"The calibration data hold no samples. Pass at least one. {_data.ACCEPTED}"
         )
+    return first.x, itertools.chain([first], pairs)
 
 
-def _without_targets(data: Any) -> Any:
-    return data[0] if isinstance(data, tuple) else data
-
-
-def _is_arrays(data: Any, inputs: int) -> bool:
-    """Whether data are all samples at once, not one batch after the other."""
-    if isinstance(data, dict):
-        return True
-    if isinstance(data, list):
-        return inputs > 1 and len(data) == inputs and all(map(_is_array, data))
-    return _is_array(data)
-
-
-def _is_array(data: Any) -> bool:
-    return hasattr(data, "shape") and hasattr(data, "__array__")
-
-
-def _tensors(batch: Any, samples: slice = slice(None)) -> Any:
-    return keras.tree.map_structure(
-        lambda leaf: tf.convert_to_tensor(np.asarray(leaf)[samples]), batch
-    )
-
-
-def _checked(batches: Iterator[Any], inputs: list[Any]) -> Iterator[Any]:
-    for number, batch in enumerate(batches):
-        for leaf in keras.tree.flatten(batch):
-            if leaf.dtype.is_floating and not np.isfinite(leaf.numpy()).all():
+def _checked(pairs: Iterator[Pair], specs: Specs) -> Iterator[Pair]:
+    for number, pair in enumerate(pairs):
+        for leaf in keras.tree.flatten(pair.x):
+            if leaf.dtype.kind == "f" and not np.isfinite(leaf).all():
                 raise ValueError(
                     f"The calibration data hold NaN or infinite values in batch "
                     f"{number}. Remove or replace those samples: a single one would "
                     "spoil every range."
                 )
-        for leaf, expected in _pairs(batch, inputs):
-            if not _fits(tuple(leaf.shape), tuple(expected.shape)):
-                sizes = ["any" if one is None else one for one in expected.shape[1:]]
+        for leaf, spec in _data.beside_specs(pair.x, specs):
+            if not fits(leaf.shape, spec.shape):
+                sizes = ["any" if one is None else one for one in spec.shape[1:]]
                 shown = ", ".join(map(str, ["samples", *sizes]))
                 raise ValueError(
-                    f"Calibration data for the input {expected.name!r} must have the "
-                    f"shape ({shown}). Received: {tuple(leaf.shape)} in batch "
-                    f"{number}. Pass samples as the model gets them in `fit`."
+                    f"Calibration data for the input {spec.name!r} must have the "
+                    f"shape ({shown}). Received: {leaf.shape} in batch {number}. "
+                    "Pass samples as the model gets them in `fit`."
                 )
-        yield batch
+        yield Pair(_as_the_model_takes(pair.x, specs), pair.y)
 
 
-def _pairs(batch: Any, inputs: list[Any]) -> list[tuple[Any, Any]]:
-    """What a batch has for each input, where that is clear."""
-    if isinstance(batch, dict) and all(one.name in batch for one in inputs):
-        return [(batch[one.name], one) for one in inputs]
-    leaves = keras.tree.flatten(batch)
-    # By other keys it is for Keras to say which is which.
-    known = len(leaves) == len(inputs) and not isinstance(batch, dict)
-    return list(zip(leaves, inputs, strict=True)) if known else []
-
-
-def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    """Whether Keras takes a tensor for an input: it adds and drops a last axis of 1."""
-    if len(found) == len(expected) + 1 and found[-1] == 1:
-        found = found[:-1]
-    elif len(found) == len(expected) - 1 and expected[-1] == 1:
-        found = (*found, 1)
-    return len(found) == len(expected) and all(
-        size in (None, one) for one, size in zip(found[1:], expected[1:], strict=True)
-    )
+def _as_the_model_takes(x: Any, specs: Specs) -> Any:
+    return keras.tree.map_structure(tf.convert_to_tensor, _data.inputs_alone(x, specs))

@@ -9,9 +9,14 @@ import keras
 import numpy as np
 
 from kopt._keras.model_state import state_kept
+from kopt._part_sums import PartSums
+from kopt._parts import Limits, Part, judged
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._compiled import functions_inlined
 from kopt.quantization._quantized_layer import quantized_layers
+
+# Values of a batch that are looked at by channel: all of a feature map take long.
+_ENOUGH = 1 << 19
 
 
 class Noise:
@@ -20,14 +25,23 @@ class Noise:
     def __init__(self) -> None:
         self.signal = self.noise = 0.0
         self.values = self.outside = 0
+        self._channels = PartSums([-1])
 
-    def add(self, exact: np.ndarray, rounded: np.ndarray, outside: int = 0) -> None:
-        """Take note of some values."""
+    def add(
+        self, exact: np.ndarray, rounded: np.ndarray, outside: np.ndarray | None = None
+    ) -> None:
+        """Take note of some values, and of which are cut off."""
         exact = exact.astype("float64")
         self.signal += float(np.sum(exact**2))
         self.noise += float(np.sum((rounded - exact) ** 2))
         self.values += exact.size
-        self.outside += outside
+        if outside is not None:
+            self.outside += int(outside.sum())
+            self._channels.add(*map(_some_rows, (exact, rounded, outside)))
+
+    def parts(self, step: float) -> tuple[Part, ...]:
+        """Channels that have too few steps of that size, the worst first."""
+        return judged(self._channels, Limits(step))
 
     @property
     def sqnr(self) -> float:
@@ -71,6 +85,12 @@ def _measuring(one: ActivationRange, noise: Noise) -> Callable[[Any], None]:
         exact = np.asarray(values, "float64")
         rounded = np.round(exact / grid.scale) * grid.scale
         outside = (exact < grid.low - half) | (exact > grid.high + half)
-        noise.add(exact, np.clip(rounded, grid.low, grid.high), int(outside.sum()))
+        noise.add(exact, np.clip(rounded, grid.low, grid.high), outside)
 
     return measure
+
+
+def _some_rows(values: np.ndarray) -> np.ndarray:
+    """Values by channel, `(rows, channels)`: as many rows as it takes to judge."""
+    rows = values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1)
+    return rows[:: max(len(rows) * rows.shape[1] // _ENOUGH, 1)]

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kopt._keras.attached_state import build_config
 from kopt._keras.graphs import symbolic_inputs
 from kopt._keras.layer_tree import nested_layers, own_layers
 from kopt.quantization._compiled import functions_inlined, is_compiled
@@ -175,7 +176,7 @@ def _signature(model: keras.Model, batch: Any) -> Any:
         return keras.tree.map_structure(
             lambda one: tf.TensorSpec(one.shape, one.dtype), inputs
         )
-    shape = (model.get_build_config() or {}).get("input_shape")
+    shape = build_config(model).get("input_shape")
     if not _is_shape(shape):
         raise ValueError(
             f"The shape of the inputs of {model.name!r} is not known. Pass "

@@ -34,8 +34,9 @@ def calibrate(model: keras.Model, data: Any, method: str = "minmax") -> keras.Mo
     Args:
         model: A model from `quantize_model`; it is changed in place.
         data: An array; a list or dict of arrays for several inputs; a tuple `(x, y)`
-            or `(x, y, sample_weight)`; a `tf.data.Dataset`, a
-            `keras.utils.PyDataset` or another iterable of batches.
+            or `(x, y, sample_weight)`; a `tf.data.Dataset`, batched or not; a
+            `keras.utils.PyDataset`; a list or another iterable of batches; or a
+            function that yields batches.
         method: `"minmax"`, from the smallest to the largest value seen. `"ema"`, an
             average of the batches' own ranges, which a single odd sample moves less.
             `"percentile"`, without the most extreme 0.01 % of the values on either

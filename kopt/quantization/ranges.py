@@ -108,13 +108,14 @@ def fake_quantize(values: Any, low: Any, high: Any, bits: int = 8) -> Any:
 
 
 def fake_quantize_learned(
-    values: Any, low: Any, high: Any, rate: Any, bits: int = 8
+    values: Any, low: Any, high: Any, rate: Any, bits: int = 8, parts: int = 1
 ) -> Any:
     """`fake_quantize` with the gradient of learned step sizes for the range's ends.
 
     A value inside the range moves the step `s = (high - low) / (2**bits - 1)` by its
     rounding error, `round(v / s) - v / s`; a value outside moves the end that it was
-    cut to. Both are scaled by `1 / sqrt(values * levels)`, in units of steps.
+    cut to. Both are scaled by `1 / sqrt(values * levels)`, in units of steps, where the
+    values of the whole batch count.
 
     Args:
         values: Tensor of any shape.
@@ -122,6 +123,7 @@ def fake_quantize_learned(
         high: Scalar, at least 0.
         rate: Scalar; where it is 0 the ends get no gradient.
         bits: Bits of the grid.
+        parts: Into how many equal parts the batch was divided, one of which these are.
     """
     values = tf.convert_to_tensor(values)
     levels = 2**bits - 1
@@ -140,7 +142,7 @@ def fake_quantize_learned(
             zero = tf.zeros_like(upstream)
             # dy/dstep inside, as a share for each end.
             error = tf.where(inside, upstream * (y - x) / step, zero) / levels
-            count = tf.cast(tf.size(x), tf.float32)
+            count = parts * tf.cast(tf.size(x), tf.float32)
             scale = moves * levels**2 / tf.sqrt(count * levels)
             to_low = tf.reduce_sum(tf.where(below, upstream, zero) - error)
             to_high = tf.reduce_sum(tf.where(above, upstream, zero) + error)

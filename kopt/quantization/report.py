@@ -10,6 +10,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from kopt._parts import Part
 from kopt._registry import register
 from kopt.quantization import ranges
 from kopt.quantization._activation_range import ActivationRange
@@ -58,6 +59,8 @@ class RangeReport:
             off; None without data.
         sqnr: Signal to quantization noise of the data's values, in decibels; None
             without data.
+        parts: Channels that the grid is too coarse for, the worst first; empty without
+            data.
     """
 
     role: str
@@ -66,6 +69,7 @@ class RangeReport:
     fixed: bool
     saturation: float | None = None
     sqnr: float | None = None
+    parts: tuple[Part, ...] = ()
 
     def __str__(self) -> str:
         if self.grid is None and self.fixed:
@@ -76,7 +80,12 @@ class RangeReport:
         text = f"{self.role} int{self.bits} [{low}, {high}]"
         if self.sqnr is None:
             return text
-        return f"{text} {self.sqnr:.1f} dB, {self.saturation:.2%} cut off"
+        text = f"{text} {self.sqnr:.1f} dB, {self.saturation:.2%} cut off"
+        faults = [part for part in self.parts if part.fault]
+        if not faults:
+            return text
+        # The others share their range; what is small beside them is gone.
+        return f"{text}; {faults[0].kind}: {faults[0]}: give it a range of its own"
 
 
 @dataclass(frozen=True)
@@ -152,8 +161,9 @@ def quantization_report(model: keras.Model, data: Any = None) -> QuantizationRep
     Args:
         model: A quantized model.
         data: Samples, in the forms that `calibrate` takes. With them the report says
-            how many values of each tensor are cut off, and how noisy the rounding is.
-            Needed for a model that does not know the shape of its inputs.
+            how many values of each tensor are cut off, how noisy the rounding is, and
+            which channels it leaves fewer than 3 bits (`RangeReport.parts`). Needed
+            for a model that does not know the shape of its inputs.
 
     Returns:
         A `QuantizationReport`, which prints as a table.
@@ -219,7 +229,8 @@ def _range(role: str, one: ActivationRange, noise: Noise | None) -> RangeReport:
     found = RangeReport(role, grid, one.bits, one.fixed is not None)
     if noise is None or not noise.values:
         return found
-    return replace(found, saturation=noise.saturation, sqnr=noise.sqnr)
+    parts = noise.parts(grid.scale) if grid else ()
+    return replace(found, saturation=noise.saturation, sqnr=noise.sqnr, parts=parts)
 
 
 def _rows(layer: LayerReport) -> list[tuple[str, ...]]:

@@ -12,10 +12,16 @@ import numpy as np
 
 from kopt._charts import bars
 from kopt._keras.model_state import state_kept
+from kopt._part_sums import PartSums
+from kopt._parts import Limits, Part, judged
 from kopt._registry import register
-from kopt.quantization._batches import input_batches
+from kopt.quantization._batches import batches_with_targets
 from kopt.quantization._compiled import functions_inlined
 from kopt.quantization._quantized_layer import require_quantized
+
+# The mean error of a part of the output that a single layer may cause, as a part of its
+# mean size.
+_MEAN_ERROR = 0.25
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,18 @@ class LayerSensitivity:
         name: The layer.
         loss: Score of the float model less the score with this layer quantized.
         sqnr: Signal to quantization noise of the model's output, in decibels.
+        parts: Places and channels of the output that suffer, the worst first.
     """
 
     name: str
     loss: float
     sqnr: float
+    parts: tuple[Part, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.loss:+.4f}  {self.sqnr:5.1f} dB"
+        faults = [part for part in self.parts if part.fault]
+        return f"{text}  {faults[0].kind}: {faults[0]}" if faults else text
 
 
 @register("quantization", serializable=False)
@@ -87,10 +100,7 @@ class SensitivityReport:
 
     def __str__(self) -> str:
         width = max(len(one.name) for one in self.layers)
-        rows = [
-            f"{one.name:<{width}}  {one.loss:+.4f}  {one.sqnr:5.1f} dB"
-            for one in self.layers
-        ]
+        rows = [f"{one.name:<{width}}  {one}" for one in self.layers]
         scores = f"float {self.float_score:.4f}, quantized {self.quantized_score:.4f}"
         return "\n".join([scores, *rows])
 
@@ -111,8 +121,8 @@ def sensitivity(
     Args:
         model: A calibrated model from `quantize_model` with one output. It is left as
             it is.
-        data: Arrays `(x, y)`, or inputs alone. A few hundred samples are plenty: each
-            layer takes one pass.
+        data: `(x, y)`, or inputs alone, in any form that `calibrate` takes. A few
+            hundred samples are plenty: each layer takes one pass.
         score: `score(y, outputs)`, larger for a better model. Defaults to the
             accuracy where `y` are labels; to the agreement with the float model's
             choice where there is no `y`; else to the mean squared error, negative.
@@ -133,18 +143,21 @@ def sensitivity(
     ('d', True, True)
     """
     layers = require_quantized(model)
-    _, stream = input_batches(model, data)
-    batches = list(stream)
+    _, stream = batches_with_targets(model, data)
+    pairs = list(stream)
+    batches = [pair.x for pair in pairs]
     with _active(layers, []):
         exact = _outputs(model, batches)
-    y = np.asarray(data[1]) if isinstance(data, tuple) and len(data) > 1 else None
+    known = all(pair.y is not None for pair in pairs)
+    y = np.concatenate([np.asarray(pair.y) for pair in pairs]) if known else None
     rate = _score(score, y, exact)
     found = []
     for layer in layers:
         with _active(layers, [layer]):
             outputs = _outputs(model, batches)
         lost = rate(exact) - rate(outputs)
-        found.append(LayerSensitivity(layer.name, lost, decibels(exact, outputs)))
+        noise, parts = decibels(exact, outputs), _parts(exact, outputs)
+        found.append(LayerSensitivity(layer.name, lost, noise, parts))
     found.sort(key=lambda one: (-one.loss, one.sqnr))
     everything = _outputs(model, batches)
     return SensitivityReport(tuple(found), rate(exact), rate(everything))
@@ -156,6 +169,12 @@ def decibels(exact: np.ndarray, rounded: np.ndarray) -> float:
     noise = float(np.sum((rounded - exact) ** 2))
     signal = float(np.sum(exact**2))
     return 10.0 * float(np.log10(signal / noise)) if noise and signal else np.inf
+
+
+def _parts(exact: np.ndarray, outputs: np.ndarray) -> tuple[Part, ...]:
+    sums = PartSums()
+    sums.add(exact, outputs)
+    return judged(sums, Limits(error=_MEAN_ERROR))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import tensorflow as tf
 import kopt
 from kopt import _registry
 from kopt.optimizers._base import Optimizer
+from tests.optimizers.test_replicas import trained as trained_on_tokens
 from tests.reference.optimizers import trajectory
 from tests.sampling import sampled
 
@@ -358,6 +359,22 @@ def test_two_replicas_give_the_same_as_one(name, two_replicas):
         np.testing.assert_allclose(two, one, rtol=0, atol=noise(name, 2e-6))
 
 
+@pytest.mark.slow
+@each_optimizer
+def test_rows_of_an_embedding_move_on_two_replicas_as_on_one(name, two_replicas):
+    rows = ["exact"]
+    if _registry.entry("optimizers", name).elementwise:
+        rows.append("lazy")
+    for sparse in rows:
+        flags = {**that_trains(name), "sparse": sparse, "clipnorm": 0.5}
+        one, two = (
+            trained_on_tokens(strategy, lambda flags=flags: make(name, **flags))
+            for strategy in (tf.distribute.get_strategy(), two_replicas)
+        )
+        for expected, found in zip(one, two, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=noise(name, 5e-6))
+
+
 def that_trains(name):
     """Arguments for the small model; a reference may have its own, in `TRAINS`."""
     return {"learning_rate": 0.01, **getattr(trajectory.module_of(name), "TRAINS", {})}
@@ -375,7 +392,7 @@ def test_trains_under_mixed_float16_with_loss_scaling(name):
 
 @pytest.mark.slow
 @each_kind
-@pytest.mark.parametrize("rounding", [None, "kahan"])
+@pytest.mark.parametrize("rounding", [None, "stochastic", "kahan"])
 def test_trains_bfloat16_variables(name, rounding):
     keras.config.set_dtype_policy("bfloat16")
     model = compile_small(make(name, that_trains(name), bf16_rounding=rounding))

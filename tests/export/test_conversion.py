@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 import kopt
+from kopt._signature import signature_of
 from kopt.export import ConversionError, Interpreter, _conversion, _trace
 from kopt.export._conversion import Settings
-from kopt.export._signature import signature_of
 
 
 class AlwaysRolled(keras.layers.LSTM):

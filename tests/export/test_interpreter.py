@@ -66,11 +66,24 @@ def test_several_inputs_and_outputs_go_by_name(two_by_two, random, tmp_path):
     np.testing.assert_allclose(found["ant"], expected[1], atol=1e-5)
 
 
-def test_a_list_for_several_inputs_is_refused(two_by_two, random, tmp_path):
+def test_a_list_for_several_inputs_is_in_the_model_s_order(
+    two_by_two, random, tmp_path
+):
     path = tmp_path / "two.tflite"
     kopt.export.tflite(two_by_two, path)
-    with pytest.raises(ValueError, match="Give a dict with the keys"):
-        Interpreter(path).predict([np.zeros((1, 6)), np.zeros((1, 6))])
+    x = random.normal(size=(2, 5, 6))
+    file = Interpreter(path)
+    found, expected = file.predict(list(x)), two_by_two.predict(list(x), verbose=0)
+    assert [tensor.name for tensor in file.inputs] == ["wide", "deep"]
+    assert list(found) == ["zebra", "ant"]
+    np.testing.assert_allclose(found["zebra"], expected[0], atol=1e-5)
+
+
+def test_a_list_of_another_length_is_refused(two_by_two, tmp_path):
+    path = tmp_path / "two.tflite"
+    kopt.export.tflite(two_by_two, path)
+    with pytest.raises(ValueError, match="in the order wide, deep"):
+        Interpreter(path).predict([np.zeros((1, 6))])
 
 
 def test_constants_have_their_data_and_the_rest_has_none(tiny, float_file):

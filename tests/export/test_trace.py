@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kopt._signature import signature_of
 from kopt.export import _trace
-from kopt.export._signature import signature_of
 from tests.sampling import sampled
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -77,6 +78,13 @@ class Subclassed(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         return {"description": self.description, "name": self.name}
+
+
+def layers_in(layer: keras.Layer) -> Iterator[keras.Layer]:
+    """Every layer of a model, and of the models in it."""
+    for inner in getattr(layer, "layers", []):
+        yield inner
+        yield from layers_in(inner)
 
 
 def input_shape(inputs: str) -> tuple[int, ...]:

@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 import kopt
+from tests.generated.building import layers_in
 from tests.generated.description import Description
-from tests.generated.training import Training, layers
+from tests.generated.training import Training
 
 
 @dataclass(frozen=True, repr=False)
@@ -151,7 +152,7 @@ class Freeze(Description):
 
     def happen(self, training: Training) -> None:
         name = f"layer_{self.place}"
-        for layer in layers(training.model):
+        for layer in layers_in(training.model):
             if layer.name == name:
                 layer.trainable = self.trainable
         if self.trainable:
@@ -202,7 +203,7 @@ def _rebuild(training: Training) -> None:
     training.compile(training.situation.optimizer.build(), model)
     training.model = model
     model.optimizer.build(model.trainable_variables)
-    for layer in layers(model):
+    for layer in layers_in(model):
         if layer.name in training.frozen:
             layer.trainable = False
     training.compile()
@@ -216,7 +217,7 @@ class Clone(Description):
         with training.scope():
             clone = keras.models.clone_model(training.model)
             clone.set_weights(training.model.get_weights())
-            for layer in layers(clone):
+            for layer in layers_in(clone):
                 if layer.name in training.frozen:
                     layer.trainable = False
             training.compile(training.situation.optimizer.build(), clone)

@@ -21,6 +21,7 @@ from tests.generated.building import (
     WORDS,
     SelfAttention,
     input_shape,
+    layers_in,
 )
 from tests.generated.description import Description
 
@@ -93,7 +94,6 @@ class Layer(Description):
         layer = getattr(keras.layers, self.kind)(**arguments, name=name)
         if self.kind == "MultiHeadAttention":
             layer = SelfAttention(layer, name=name)
-        layer.trainable = not self.frozen
         return layer
 
 
@@ -127,14 +127,20 @@ class Model(Description):
         return any(layer.options.get("stateful") for layer in self.trunk)
 
     @property
-    def kinds(self) -> set[str]:
-        return {layer.kind for layer in self.trunk}
+    def frozen(self) -> set[str]:
+        """The names of the layers that are frozen before the model is compiled."""
+        places = [place for place, layer in enumerate(self.trunk) if layer.frozen]
+        return {f"layer_{place}" for place in places}
 
     def build(self) -> keras.Model:
         """The model with its first weights, which depend on nothing else."""
         keras.utils.set_random_seed(1)
         keras.config.set_dtype_policy(self.policy)
         model = BUILDERS[self.style](self)
+        for layer in layers_in(model):
+            # Now: what attention is made of would be trainable if it came after that.
+            if layer.name in self.frozen:
+                layer.trainable = False
         generator = np.random.default_rng(2)
         for variable in model.trainable_variables:
             noise = 0.2 * generator.normal(size=variable.shape)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import kopt
+from tests.generated.building import layers_in
 from tests.generated.description import Description
 from tests.generated.models import MODEL, Model
 from tests.generated.optimizers import OPTIMIZER, Optimizer
@@ -92,11 +93,7 @@ class Training:
             self.compile(situation.optimizer.build())
         self.first = self.model.get_weights()
         #: Names of the layers that are frozen now.
-        self.frozen = {
-            f"layer_{place}"
-            for place, layer in enumerate(situation.model.trunk)
-            if layer.frozen
-        }
+        self.frozen = situation.model.frozen
 
     def scope(self) -> Any:
         return self.strategy.scope() if self.strategy else contextlib.nullcontext()
@@ -158,7 +155,7 @@ class Training:
 
     def weights(self) -> dict[str, np.ndarray]:
         named = {f"{i} {w.path}": array(w) for i, w in enumerate(self.model.weights)}
-        for layer in layers(self.model):
+        for layer in layers_in(self.model):
             if isinstance(layer, keras.layers.RNN) and layer.stateful:
                 for place, state in enumerate(layer.states or []):
                     named[f"{layer.name} state {place}"] = array(state)
@@ -169,7 +166,7 @@ class Training:
         optimizer = self.model.optimizer.variables
         found = self.weights()
         found |= {f"optimizer {i} {v.path}": array(v) for i, v in enumerate(optimizer)}
-        for layer in layers(self.model):
+        for layer in layers_in(self.model):
             generator = getattr(layer, "seed_generator", None)
             if generator is not None:
                 found[f"seed of {layer.name}"] = array(generator.state)
@@ -179,7 +176,7 @@ class Training:
         """The weights that have no gradient, or are frozen, by the names above."""
         heads = self.situation.model.heads
         names = self.frozen | {f"head_{i}" for i, h in enumerate(heads) if not h.loss}
-        held = [w for x in layers(self.model) if x.name in names for w in x.weights]
+        held = [w for x in layers_in(self.model) if x.name in names for w in x.weights]
         found = {id(weight) for weight in held}
         return {
             f"{place} {weight.path}"
@@ -196,13 +193,6 @@ class Training:
 def array(variable: Any) -> np.ndarray:
     value = keras.ops.convert_to_numpy(variable)
     return np.array(value, "float64" if value.dtype == "float64" else "float32")
-
-
-def layers(layer: keras.Layer) -> Iterator[keras.Layer]:
-    """Every layer of a model, at any depth."""
-    for inner in getattr(layer, "layers", []):
-        yield inner
-        yield from layers(inner)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Canaries: a model makes its steps again when they are taken from it."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -44,3 +46,13 @@ def test_a_model_without_steps_gets_none():
     assert model.train_function is None
     assert model.test_function is None
     assert model.predict_function is None
+
+
+def test_a_model_that_the_collector_does_not_list_forgets_its_steps_too():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.predict(X, verbose=0)
+    before = model.predict_function
+    gc.freeze()
+    forget_compiled_functions(model)
+    assert model.predict_function is not before

@@ -140,3 +140,15 @@ def test_negative_settings_are_refused(arguments):
 def test_something_that_is_no_group_is_refused():
     with pytest.raises(TypeError, match=r"must hold `kopt.ParamGroup` objects"):
         kopt.SGD(param_groups=["kernel"])
+
+
+def test_a_group_has_one_multiplier_however_many_variables_it_holds():
+    variables = [keras.Variable([1.0], name="bias") for _ in range(4)]
+    groups = [kopt.ParamGroup(variables[:3], 0.5), kopt.ParamGroup(variables[3:], 0.25)]
+    optimizer = kopt.SGD(1.0, param_groups=groups)
+    optimizer.build(variables)
+    paths = [v.path for v in optimizer.variables if "multiplier" in v.path]
+    assert len(paths) == len(set(paths)) == 2
+    groups[0].learning_rate_multiplier = 0.125
+    optimizer.apply([tf.ones(1)] * 4, variables)
+    assert [float(v[0]) for v in variables] == [0.875, 0.875, 0.875, 0.75]

@@ -151,3 +151,114 @@ def test_missing_gradients_leave_their_variables_alone():
     with pytest.warns(UserWarning, match="Gradients do not exist"):
         optimizer.apply([tf.constant([1.0]), None], weights)
     assert [float(w.numpy().item()) for w in weights] == [0.5, 1.0]
+
+
+GROUPED = {"gradient_accumulation_steps": 2, "weight_decay": 0.01}
+
+
+def everything_kept(wrap):
+    """An optimizer with a variable of every kind, and names that might clash."""
+    groups = [kopt.ParamGroup("bias", 0.5), kopt.ParamGroup("kernel", 0.9)]
+    return wrap(kopt.Adam(0.1, param_groups=groups, amsgrad=True, **GROUPED))
+
+
+WRAPS = [
+    lambda o: o,
+    lambda o: kopt.Adam(0.1, use_ema=True, **GROUPED),
+    lambda o: kopt.Lookahead(kopt.Lookahead(o)),
+    lambda o: kopt.ScheduleFreeAdamW(0.1, **GROUPED),
+    lambda o: kopt.WeightAverage(keras.optimizers.Adam(0.1)),
+]
+
+
+def hidden():
+    layers = [keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(2)]
+    return keras.Sequential([keras.Input((3,)), *layers])
+
+
+def train(model):
+    model.fit(X, Y, epochs=3, verbose=0)
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_training_continues_from_an_h5_file_as_if_it_had_not_stopped(wrap, tmp_path):
+    straight = hidden()
+    straight.compile(everything_kept(wrap), keras.losses.MeanSquaredError())
+    train(straight)
+    straight.save(tmp_path / "half.h5")
+    resumed = keras.saving.load_model(tmp_path / "half.h5")
+    train(straight)
+    train(resumed)
+    assert type(resumed.optimizer) is type(straight.optimizer)
+    for found, expected in zip(
+        [*resumed.weights, *resumed.optimizer.variables],
+        [*straight.weights, *straight.optimizer.variables],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found.numpy(), expected.numpy(), found.path)
+
+
+def saved_as_h5(path, optimizer=None):
+    model = hidden()
+    model.compile(optimizer or kopt.Adam(0.1), keras.losses.MeanSquaredError())
+    train(model)
+    model.save(path)
+    return keras.saving.load_model(path)
+
+
+def test_an_h5_file_of_a_model_that_was_not_trained_loads_in_silence(tmp_path):
+    model = hidden()
+    model.compile(kopt.Adam(0.25), keras.losses.MeanSquaredError())
+    model.save(tmp_path / "new.h5")
+    loaded = keras.saving.load_model(tmp_path / "new.h5")
+    train(model)
+    train(loaded)
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+
+
+def test_state_of_an_h5_file_that_does_not_fit_is_refused_at_the_first_step(tmp_path):
+    model = saved_as_h5(tmp_path / "model.h5")
+    model.layers[0].trainable = False
+    with pytest.raises(ValueError, match=r"Nothing was set.*same trainable variables"):
+        train(model)
+
+
+@pytest.mark.parametrize("wrap", [lambda o: o, kopt.Lookahead])
+def test_state_of_an_h5_file_is_not_saved_by_half(wrap, tmp_path):
+    model = saved_as_h5(tmp_path / "model.h5", wrap(kopt.Adam(0.1)))
+    with pytest.raises(ValueError, match=r"cannot be saved before it is taken up"):
+        model.save(tmp_path / "again.keras")
+    model.optimizer.build(model.trainable_variables)
+    model.save(tmp_path / "again.keras")
+    again = keras.saving.load_model(tmp_path / "again.keras")
+    assert int(again.optimizer.iterations) == 3
+
+
+def test_a_fresh_start_after_a_build_on_nothing_is_not_silent():
+    # So it goes inside of `LossScaleOptimizer`, which keeps the state to itself.
+    optimizer, weight = kopt.Adam(0.1), keras.Variable([1.0])
+    optimizer.build([])
+    assert not optimizer.built
+    with pytest.warns(UserWarning, match=r"starts from a fresh state.*`\.keras` file"):
+        optimizer.apply([tf.ones(1)], [weight])
+
+
+@pytest.mark.parametrize("wrap", [lambda o: o, kopt.Lookahead])
+def test_a_reset_forgets_state_that_waits(wrap, tmp_path):
+    model = saved_as_h5(tmp_path / "model.h5", wrap(kopt.Adam(0.1)))
+    model.optimizer.reset()
+    model.optimizer.build(model.trainable_variables)
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_set_weights_takes_all_values_or_none():
+    optimizer = kopt.Adam()
+    optimizer.build([keras.Variable([1.0, 2.0])])
+    before = [variable.numpy() for variable in optimizer.variables]
+    values = [np.ones_like(value) for value in before]
+    with pytest.raises(ValueError, match="Nothing was set"):
+        optimizer.set_weights([*values[:-1], np.ones(3)])
+    for variable, value in zip(optimizer.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    optimizer.set_weights(values)
+    assert all(np.all(variable.numpy() == 1) for variable in optimizer.variables)

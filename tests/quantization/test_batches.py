@@ -92,7 +92,7 @@ def test_values_that_are_not_finite_name_their_batch(model, x, bad):
 
 @pytest.mark.parametrize("data", [3, "images", None])
 def test_what_is_no_data_is_named(model, data):
-    with pytest.raises(TypeError, match="must be an array"):
+    with pytest.raises(TypeError, match="must hold samples"):
         input_batches(model, data)
 
 

@@ -32,6 +32,12 @@ def _situations(draw: Any) -> Situation:
     # Keras saves neither the states of recurrent layers nor the seeds of dropout.
     without = ("stateful", "Dropout")
     model = draw(models(policies=_POLICIES, without=without))
+    # Nor that the parts of attention are frozen, when it is.
+    trunk = [
+        layer.but(frozen=layer.frozen and layer.kind != "MultiHeadAttention")
+        for layer in model.trunk
+    ]
+    model = model.but(trunk=tuple(trunk))
     optimizer = draw(optimizers())
     story = draw(stories.stories(model, optimizer, _EVENTS))
     saving = draw(stories.event(events.SaveAndLoad, model, optimizer))

@@ -2,7 +2,37 @@ import keras
 import numpy as np
 import pytest
 
-from kopt.export._signature import plain_names, signature_of
+from kopt._signature import plain_names, signature_of
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def tiny():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(4, 3),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, name="scores"),
+        ]
+    )
+
+
+@pytest.fixture
+def images(random):
+    return random.normal(size=(40, 8, 8, 1)).astype("float32")
+
+
+@pytest.fixture
+def two_by_two():
+    """Two inputs and two outputs, none in alphabetical order."""
+    wide, deep = keras.Input((6,), name="wide"), keras.Input((6,), name="deep")
+    zebra = keras.layers.Dense(3, name="zebra")(keras.layers.Subtract()([wide, deep]))
+    return keras.Model([wide, deep], [zebra, keras.layers.Dense(1, name="ant")(wide)])
 
 
 def test_inputs_come_in_the_model_s_own_order(two_by_two):

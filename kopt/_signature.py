@@ -17,10 +17,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kopt._keras.attached_state import build_config
 from kopt._keras.model_state import state_kept
 
 # Names that Keras made up for want of one; they count up within a process.
-_MADE_UP = re.compile(r"^(keras_tensor|input_layer)(_\d+)?$")
+_MADE_UP = re.compile(r"^(keras_tensor|input_layer)(_\d+)?(CLONE)*$")
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,20 @@ class Signature:
     def predict(
         self, samples: Mapping[str, np.ndarray], batch_size: int = 32
     ) -> dict[str, np.ndarray]:
-        """The model's outputs for named samples, by batches."""
+        """The model's outputs for named samples, by batches.
+
+        What the model remembers goes on from batch to batch, and is then as before.
+        """
         count = len(next(iter(samples.values())))
         parts = []
-        for start in range(0, count, batch_size):
-            batch = [samples[name][start : start + batch_size] for name in self.inputs]
-            with state_kept(self.model):
+        with state_kept(self.model):
+            for start in range(0, count, batch_size):
+                chosen = slice(start, start + batch_size)
+                batch = [samples[name][chosen] for name in self.inputs]
                 outputs = self.call([keras.ops.convert_to_tensor(x) for x in batch])
-            parts.append(
-                {name: keras.ops.convert_to_numpy(y) for name, y in outputs.items()}
-            )
+                parts.append(
+                    {name: keras.ops.convert_to_numpy(y) for name, y in outputs.items()}
+                )
         return {
             name: np.concatenate([part[name] for part in parts]) for name in parts[0]
         }
@@ -155,7 +160,7 @@ def _input_name(path: tuple, tensor: keras.KerasTensor) -> str:
 
 
 def _of_subclass(model: keras.Model) -> Signature:
-    config = model.get_build_config() or {}
+    config = build_config(model)
     shapes, by_keyword = config.get("input_shape"), False
     if "shapes_dict" in config:
         # A model whose `build` takes the shape of each argument of its call.

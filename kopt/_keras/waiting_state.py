@@ -1,0 +1,93 @@
+"""State that comes before an optimizer has the variables to hold it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class StateInWaiting(keras.optimizers.Optimizer):
+    """Keeps loaded state until the optimizer is built, and takes it up then."""
+
+    built: bool
+    #: What was loaded too early: by name, or in the order of `variables`.
+    waiting: Mapping[str, Any] | list[Any] = MappingProxyType({})
+    #: Whether a build on nothing announced state that has not come.
+    announced = False
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the values of `variables`, all of them or none.
+
+        Before the optimizer is built they wait until it is, as for a model that Keras
+        reads from an `.h5` file.
+
+        Raises:
+            ValueError: If the optimizer is built and a number or shape differs.
+        """
+        self.__dict__["announced"] = False
+        variables = self.variables
+        shapes = [tuple(variable.shape) for variable in variables]
+        given = [tuple(np.shape(weight)) for weight in weights]
+        if shapes == given:
+            for variable, weight in zip(variables, weights, strict=True):
+                variable.assign(weight)
+        elif not self.built:
+            self.__dict__["waiting"] = [np.array(weight) for weight in weights]
+        else:
+            raise ValueError(
+                f"`set_weights` needs one array for each of {self.name}'s "
+                f"{len(shapes)} variables, in their order. Received shapes: {given}. "
+                f"Expected: {shapes}. Nothing was set. Build the optimizer on the same "
+                "trainable variables and with the same options that the values are of."
+            )
+
+    def may_build(self, variables: Sequence[keras.Variable]) -> bool:
+        """Whether there is anything to build on, so that the build need not wait."""
+        # Keras reads an `.h5` file so: it builds the optimizer on nothing, sets its
+        # state, and leaves it to the first step to bring the variables.
+        if not variables:
+            self.__dict__["announced"] = True
+        return bool(variables)
+
+    def forget_waiting(self) -> None:
+        """Start without the state that waits."""
+        self.__dict__.update(waiting={}, announced=False)
+
+    def take_up_waiting(self) -> None:
+        """Load the state that came before there were variables to hold it."""
+        waiting, announced = self.waiting, self.announced
+        self.forget_waiting()
+        if waiting:
+            # The first step builds, and that may be in the middle of its trace.
+            with tf.init_scope():
+                if isinstance(waiting, list):
+                    self.set_weights(waiting)
+                else:
+                    self.load_own_variables(waiting)
+        elif announced:
+            warnings.warn(
+                f"The optimizer {self.name!r} starts from a fresh state: it was built "
+                "on no variables first, as Keras does when it reads an `.h5` file, and "
+                "its saved state did not come. Save the model as a `.keras` file to "
+                "resume with the state.",
+                stacklevel=2,
+            )
+
+    def check_nothing_waits(self) -> None:
+        """Refuse to save what would not be whole.
+
+        Raises:
+            ValueError: If state from an `.h5` file waits to be taken up.
+        """
+        if isinstance(self.waiting, list):
+            raise ValueError(
+                f"The state of the optimizer {self.name!r} was read from an `.h5` file "
+                "and cannot be saved before it is taken up. Call "
+                "`model.optimizer.build(model.trainable_variables)` before you save."
+            )

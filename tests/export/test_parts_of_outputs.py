@@ -1,0 +1,166 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import kopt
+from kopt.export import ConversionError, Interpreter, VerificationError, _conversion
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.tflite"
+
+
+@pytest.fixture
+def rows(random):
+    return random.normal(size=(200, 8)).astype("float32")
+
+
+@pytest.fixture
+def heads():
+    """An input; boxes in pixels, scores from 0 to 1, and boxes from 0 to 1."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(16, activation="relu")(inputs)
+    unit = layers.Dense(4, activation="sigmoid", name="boxes")(hidden)
+    scores = layers.Dense(3, activation="sigmoid", name="scores")(hidden)
+    return inputs, layers.Rescaling(640.0, name="pixels")(unit), scores, unit
+
+
+@pytest.fixture
+def detector(heads):
+    inputs, boxes, scores, _ = heads
+    return keras.Model(inputs, layers.Concatenate(name="joined")([boxes, scores]))
+
+
+def test_scores_beside_boxes_in_pixels_are_refused_with_the_layer(detector, rows, path):
+    with pytest.raises(VerificationError, match="channels 4-6") as caught:
+        kopt.export.tflite(detector, path, "int8", rows)
+    part = caught.value.report.worst_part
+    assert (part.kind, part.layer, part.places) == ("lost", "scores", (4, 5, 6))
+    for help in ("0..1", "output of their own", 'float_layers=["scores"]'):
+        assert help in str(caught.value)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("way", ["one scale", "outputs of their own", "float layer"])
+def test_each_advice_helps(heads, detector, rows, path, way):
+    inputs, boxes, scores, unit = heads
+    options = {}
+    if way == "one scale":
+        detector = keras.Model(inputs, layers.Concatenate()([unit, scores]))
+    elif way == "outputs of their own":
+        detector = keras.Model(inputs, [boxes, scores])
+    else:
+        options = {"float_layers": ["scores"]}
+    report = kopt.export.tflite(detector, path, "int8", rows, **options)
+    assert report.verified and not report.worst_part
+    found = Interpreter(path).predict(rows)
+    found = found["scores"] if isinstance(found, dict) else found[:, 4:]
+    assert np.unique(found).size > 50
+
+
+def test_places_of_a_sequence_are_refused_as_channels_are(heads, rows, path):
+    inputs, boxes, scores, _ = heads
+    columns = [layers.Reshape((4, 1))(boxes), layers.Reshape((3, 1))(scores)]
+    model = keras.Model(inputs, layers.Concatenate(axis=1)(columns))
+    with pytest.raises(VerificationError, match="places on axis 1: 4-6") as caught:
+        kopt.export.tflite(model, path, "int8", rows)
+    assert caught.value.report.worst_part.layer == "scores"
+
+
+def test_two_targets_of_one_layer_with_different_units_are_refused(rows, path):
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(2, name="targets")])
+    kernel, bias = model.get_weights()
+    model.set_weights([kernel * np.array([1e4, 1.0]), bias])
+    with pytest.raises(VerificationError, match="channel 1") as caught:
+        kopt.export.tflite(model, path, "int8", rows)
+    assert caught.value.report.worst_part.layer == "targets"
+
+
+def test_one_output_of_several_is_enough(heads, rows, path):
+    inputs, boxes, scores, unit = heads
+    model = keras.Model(
+        inputs, [unit, layers.Concatenate(name="both")([boxes, scores])]
+    )
+    with pytest.raises(VerificationError, match="both: max") as caught:
+        kopt.export.tflite(model, path, "int8", rows)
+    passed = {name: d.passed for name, d in caught.value.report.differences.items()}
+    assert passed == {"boxes": True, "both": False}
+
+
+def test_what_a_quantized_model_lost_itself_is_refused_too(detector, rows, path):
+    kopt.quantization.quantize_model(detector, calibration_data=rows)
+    with pytest.raises(VerificationError, match="in the model already") as caught:
+        kopt.export.tflite(detector, path, verify=rows)
+    assert caught.value.report.worst_part.layer == "scores"
+
+
+def test_nobody_is_told_to_quantize_what_is_quantized(detector, rows, path):
+    kopt.quantization.quantize_model(detector, calibration_data=rows)
+    with pytest.raises(VerificationError) as caught:
+        kopt.export.tflite(detector, path, verify=rows)
+    assert "quantize the model first" not in str(caught.value)
+    assert "kopt.quantization.calibrate" in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [None, "float16", "dynamic", "int16x8"])
+def test_finer_files_of_the_same_model_are_right(detector, rows, path, mode):
+    data = rows if mode == "int16x8" else None
+    assert kopt.export.tflite(detector, path, mode, data, verify=rows).verified
+
+
+def test_a_thousand_small_probabilities_are_right(rows, path):
+    model = keras.Sequential(
+        [keras.Input((8,)), layers.Dense(1000, activation="softmax")]
+    )
+    assert kopt.export.tflite(model, path, "int8", rows).verified
+
+
+def test_a_class_that_hardly_occurs_is_right_beside_others(heads, rows, path):
+    inputs, _, scores, unit = heads
+    rare = layers.Dense(1, activation="sigmoid", bias_initializer=_far_below)(unit)
+    model = keras.Model(inputs, layers.Concatenate()([unit, scores, rare]))
+    assert kopt.export.tflite(model, path, "int8", rows).verified
+
+
+def _far_below(shape, dtype=None):
+    return keras.ops.full(shape, -9.0, dtype)
+
+
+def test_a_report_shows_the_worst_part(detector, rows, path):
+    with pytest.raises(VerificationError) as caught:
+        kopt.export.tflite(detector, path, "int8", rows)
+    text = str(caught.value.report)
+    assert "worst part of joined" in text and "(layer 'scores')" in text
+
+
+def test_the_report_of_a_quantized_model_names_lost_channels(detector, rows):
+    kopt.quantization.quantize_model(detector, calibration_data=rows)
+    report = kopt.quantization.quantization_report(detector, rows)
+    (output,) = [one for one in report["joined"].ranges if one.role == "output"]
+    assert output.parts[0].kind == "lost" and output.parts[0].places == (4, 5, 6)
+    assert "lost: channels 4-6" in str(report)
+    assert not report["boxes"].ranges[-1].parts
+
+
+def test_sensitivity_names_the_part_that_a_layer_costs(detector, rows):
+    kopt.quantization.quantize_model(detector, calibration_data=rows)
+    report = kopt.quantization.sensitivity(detector, rows)
+    parts = {one.name: one.parts for one in report.layers}
+    assert parts["joined"][0].places == (4, 5, 6)
+    assert not parts["boxes"]
+
+
+def test_a_refusal_without_a_reason_says_so_and_what_to_try(
+    detector, path, monkeypatch
+):
+    class Silent:
+        def convert(self):
+            raise RuntimeError
+
+    monkeypatch.setattr(_conversion, "_converter", lambda *arguments: Silent())
+    with pytest.raises(ConversionError, match="gave no reason") as caught:
+        kopt.export.tflite(detector, path)
+    assert "isolate=True" in str(caught.value)
