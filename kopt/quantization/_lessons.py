@@ -83,6 +83,14 @@ def check_alike(teacher: Any, target: Any, student: Any, y_pred: Any) -> None:
             )
 
 
+def symbolic_outputs(model: Any) -> Any:
+    """The symbolic outputs of a model with a graph, in their structure."""
+    if isinstance(model, keras.Sequential):
+        # It has one, and `output` only where another model has called it.
+        return model.outputs[0]
+    return model.output
+
+
 def default_losses(student: Any, count: int) -> list[keras.losses.Loss]:
     """The loss that fits each output of a model, by what computes it."""
     return [
@@ -107,7 +115,7 @@ def _activations(model: Any, count: int) -> list[Any]:
         for place, output in enumerate(call.outputs)
     }
     found = []
-    for output in keras.tree.flatten(model.output):
+    for output in keras.tree.flatten(symbolic_outputs(model)):
         maker, place, outputs = makers.get(id(output), (None, 0, 1))
         if isinstance(maker, keras.Model):
             found.append(_activations(maker, outputs)[place])

@@ -11,7 +11,7 @@ from kopt._keras.attached_state import Carrier, put_on, registered, take_off
 from kopt._keras.compiled import forget_compiled_functions
 from kopt._keras.graphs import has_graph
 from kopt._registry import register
-from kopt.quantization._lessons import Lessons, check_alike
+from kopt.quantization._lessons import Lessons, check_alike, symbolic_outputs
 
 
 class TaughtModel(Carrier):
@@ -106,7 +106,8 @@ def learn_from(
     losses = None if loss is None else _losses(loss)
     if has_graph(model) and has_graph(teacher):
         # Others show their outputs when they are trained.
-        check_alike(teacher, teacher.output, model, model.output)
+        theirs, own = symbolic_outputs(teacher), symbolic_outputs(model)
+        check_alike(teacher, theirs, model, own)
     put_on(model, TaughtModel, Lessons(teacher, weight, losses))
     forget_compiled_functions(model)
     return model

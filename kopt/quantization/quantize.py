@@ -105,11 +105,18 @@ def quantize_model(
 
 def _copy(model: keras.Model) -> keras.Model:
     """A model that computes the same, with weights of its own."""
-    clone = keras.models.clone_model(model)
-    shapes = [[tuple(w.shape) for w in one.weights] for one in (clone, model)]
-    if shapes[0] != shapes[1]:
-        # One that is not built yet, or has more on it than its class makes.
-        return copy.deepcopy(model)
+    try:
+        clone = keras.models.clone_model(model)
+        shapes = [[tuple(w.shape) for w in one.weights] for one in (clone, model)]
+        if shapes[0] != shapes[1]:
+            # One that is not built yet, or has more on it than its class makes.
+            return copy.deepcopy(model)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"`teacher=True` needs a copy of {model.name!r}, which its class does not "
+            "make. Give it `get_config` and register it with Keras, or pass a float "
+            f"model as `teacher`. The copy failed with: {error}"
+        ) from error
     clone.set_weights(model.get_weights())
     return clone
 

@@ -46,21 +46,6 @@ FOUND: list[tuple[str, tuple[Any, ...]]] = [
         ),
     ),
     (
-        "a_verified_file_has_no_channel_that_stands_still",
-        (
-            Net(
-                "vector",
-                (
-                    Part("Dense sigmoid"),
-                    Part("large", size=8),
-                    Part("Concatenate", back=1),
-                ),
-                structure="dict",
-                heads=("none",),
-            ),
-        ),
-    ),
-    (
         "the_file_of_a_quantized_model_is_steps_away_at_most",
         (
             Net(

@@ -44,9 +44,10 @@ def model_as_last_layer():
     return keras.Model(inputs, of_list()(layers.Dense(3)(inputs)))
 
 
+@keras.saving.register_keras_serializable("lessons")
 class ByHand(keras.Model):
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **options):
+        super().__init__(**options)
         self.kind, self.size = layers.Dense(3, "softmax"), layers.Dense(1)
 
     def call(self, x):
@@ -75,7 +76,7 @@ def taught_loss(model, teacher, **fit):
     learn_from(model, teacher, weight=1.0, **fit.pop("lessons", {}))
     model.compile(keras.optimizers.SGD(0.0), "mse")
     x = data()
-    y = keras.tree.map_structure(lambda one: np.zeros(one.shape), teacher(x))
+    y = keras.tree.map_structure(lambda one: np.zeros(one.shape), model(x))
     return model.fit(x, y, batch_size=ROWS, verbose=0, **fit).history["loss"][0]
 
 
@@ -185,3 +186,15 @@ def test_a_pruned_model_has_itself_as_a_teacher_too():
     quantize_model(model, calibration_data=x, teacher=True)
     for mine, other in zip(model._kopt_teacher.model(x), exact, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-5)
+
+
+def test_a_class_that_cannot_be_copied_asks_for_a_teacher_of_its_own():
+    class Uncopied(ByHand):
+        def get_config(self):
+            raise NotImplementedError
+
+    model = Uncopied()
+    model(data())
+    with pytest.raises(ValueError, match="pass a float model as `teacher`"):
+        quantize_model(model, calibration_data=data(), teacher=True)
+    assert type(model) is Uncopied

@@ -15,7 +15,7 @@ from tests.generated.compression_laws.law import (
 )
 
 
-@law(nets())
+@law(nets(heads=("linear",)))
 def pruning_to_no_zeros_changes_nothing(net):
     model = build(net)
     before = State.of(model, net)
@@ -36,7 +36,7 @@ def a_quantized_model_is_stripped_to_what_it_was(net):
     before.assert_same(State.of(kopt.quantization.strip_quantization(model), net))
 
 
-@law(nets(), st.sampled_from(sorted(VERBS)))
+@law(nets(heads=("linear",)), st.sampled_from(sorted(VERBS)))
 def a_refusal_leaves_the_model_as_it_was(net, verb):
     model = build(net)
     # Nothing can be pruned, clustered, calibrated on these.
