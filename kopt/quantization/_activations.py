@@ -83,6 +83,18 @@ def activation_of(layer: Any) -> Activation:
     return of_function(getattr(layer, "activation", None))
 
 
+def softmax_axis(layer: Any) -> int | None:
+    """The axis of a layer or operation that is a softmax; None of any other."""
+    kind = float_class_of(layer)
+    if kind.__name__ == "Softmax":
+        axis = layer.axis
+        return axis if isinstance(axis, int) else axis[0]
+    is_one = kind is keras.layers.Activation and (
+        layer.activation is keras.activations.softmax
+    )
+    return -1 if is_one else None
+
+
 def of_function(function: Any) -> Activation:
     """An activation function, or a layer in the place of one."""
     if isinstance(function, keras.Layer):

@@ -6,7 +6,7 @@ from keras import layers
 
 from kopt._keras.origins import APPLICATIONS, OPERATIONS, RELU_OPERATION
 from kopt._kernels.axes import channels_from_end
-from kopt.quantization import _attention, _integer_forms, _recurrent_cells
+from kopt.quantization import _attention, _integer_forms, _masks, _recurrent_cells
 from kopt.quantization.rule import Rule, register_by_name, register_quantize_rule
 
 
@@ -129,8 +129,14 @@ _DEFAULTS = {
     layers.GlobalAveragePooling2D: Rule("arithmetic", fuses=False),
     layers.PReLU: Rule("activation", weights={"alpha": ()}),
     **dict.fromkeys(
-        [layers.Activation, layers.LeakyReLU, layers.ReLU, layers.Softmax],
-        Rule("activation"),
+        [layers.Activation, layers.LeakyReLU, layers.ReLU], Rule("activation")
+    ),
+    layers.Softmax: Rule(
+        "activation",
+        compute=_masks.softmax,
+        inputs=(0,),
+        masked=_masks.softmax_mask,
+        obstacle=_masks.several_axes,
     ),
     **dict.fromkeys([layers.Concatenate, layers.Maximum, layers.Minimum], Rule("join")),
     **dict.fromkeys(
@@ -209,8 +215,13 @@ _OPERATIONS = {
         ["numpy.Matmul", "numpy.Mean", "numpy.Sum"], Rule("arithmetic", fuses=False)
     ),
     **dict.fromkeys(
-        ["numpy.Concatenate", "numpy.Maximum", "numpy.Minimum"], Rule("join")
+        [
+            f"numpy.{name}"
+            for name in "Append Concatenate Hstack Maximum Minimum Stack Vstack".split()
+        ],
+        Rule("join"),
     ),
+    "numpy.Where": Rule("join", inputs=(1, 2)),
     **dict.fromkeys([f"numpy.{name}" for name in _MOVES.split()], Rule("same")),
     **dict.fromkeys(
         ["nn.AveragePool", "nn.MaxPool", "nn.DepthToSpace", "nn.SpaceToDepth"],

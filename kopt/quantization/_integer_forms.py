@@ -13,6 +13,7 @@ import keras
 from keras import ops
 
 from kopt._kernels.axes import channels_from_end
+from kopt.quantization._relevant_values import mask_factor
 
 
 def scale_channels(inputs: Any, scale: Any, offset: Any) -> Any:
@@ -51,10 +52,16 @@ def batch_normalization(layer: Any, inputs: Any, **kwargs: Any) -> Any:
 def rescaling(layer: Any, inputs: Any) -> Any:
     """`inputs * scale + offset` with constants."""
     per_channel = (inputs.shape[-1],)
+    factor = mask_factor(layer.quantizer.output_limit, layer.scale, layer.offset)
+
+    def constants(values: Any) -> Any:
+        values = ops.cast(values, layer.compute_dtype) * factor
+        return ops.broadcast_to(values, per_channel)
+
     return scale_channels(
         ops.cast(inputs, layer.compute_dtype),
-        ops.broadcast_to(ops.cast(layer.scale, layer.compute_dtype), per_channel),
-        ops.broadcast_to(ops.cast(layer.offset, layer.compute_dtype), per_channel),
+        constants(layer.scale),
+        constants(layer.offset),
     )
 
 

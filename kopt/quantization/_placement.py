@@ -16,8 +16,10 @@ from typing import Literal
 
 import keras
 
-from kopt.quantization._activations import activation_of
+from kopt.quantization._activations import activation_of, softmax_axis
 from kopt.quantization._compiled import is_compiled
+from kopt.quantization._layer_quantizer import OUTPUT, input_role
+from kopt.quantization._relevant_values import AddedMask, NearLargest
 from kopt.quantization._trace import Call, Trace, leaf_layers
 from kopt.quantization.ranges import AtMost
 from kopt.quantization.rule import FixedRange, Rule, float_class_of, rule_for
@@ -36,6 +38,7 @@ class LayerPlan:
         preactivation: Whether the values before its activation get a range.
         output: Whether its outputs get a range.
         fixed_range: The range of the outputs where the runtime prescribes it.
+        limits: What data may do to ranges of inputs and outputs, by their role.
         rewritten: Whether it is computed by its rule's `compute`.
         state: How it is computed: in integers, in float, or not at all, when it
             passes on whatever values come.
@@ -49,6 +52,7 @@ class LayerPlan:
     preactivation: bool = False
     output: bool = False
     fixed_range: FixedRange | None = None
+    limits: dict[str, NearLargest | AddedMask] = field(default_factory=dict)
     rewritten: bool = False
     state: Literal["integer", "passes", "float"] = "integer"
     note: str = ""
@@ -95,6 +99,8 @@ class _Placement:
         self.plans: dict[int, LayerPlan] = {}
         self._model_outputs = trace.outputs
         self._escaping = trace.escaping
+        self._masked = trace.masked
+        self._padded = trace.padded
         self._producer: dict[int, Call] = {}
         self._consumers: dict[int, list[Call]] = defaultdict(list)
         self._calls_of: dict[keras.Layer, list[Call]] = defaultdict(list)
@@ -115,12 +121,22 @@ class _Placement:
         for call in self._integer_calls:
             self._leave_rounding_to_join(call)
         for call in self._integer_calls:
-            rule = rule_for(call.layer)
-            for position, tensor in call.inputs:
-                if rule is None or rule.inputs is None or position in rule.inputs:
-                    self._put_on_grid(tensor, call, position)
+            for position, tensor in self._inputs_on_grid(call):
+                self._put_on_grid(tensor, call, position)
         for layer_id, calls in self._ends.items():
             self.plans[layer_id].output = bool(calls)
+        for call in self._integer_calls:
+            self._limit_to_what_softmax_reads(call)
+
+    def _inputs_on_grid(self, call: Call) -> list[tuple[int, int]]:
+        rule = rule_for(call.layer)
+        if rule is None or (rule.masked and id(call.layer) in self._masked):
+            return []
+        return [
+            (position, tensor)
+            for position, tensor in call.inputs
+            if rule.inputs is None or position in rule.inputs
+        ]
 
     def plan_of(self, layer: keras.Layer) -> LayerPlan:
         return self.plans.setdefault(id(layer), LayerPlan(layer))
@@ -141,7 +157,7 @@ class _Placement:
             self.leave_float(layer, f"{float_class_of(layer).__name__} has no rule")
         elif rule.role == "float":
             self.leave_float(layer, rule.note)
-        elif rule.role == "same":
+        elif rule.role == "same" and id(layer) not in self._padded:
             self.let_pass(layer, "keeps the range of its input")
         elif id(layer) in self._stays_float:
             self.leave_float(layer, "chosen to stay float")
@@ -161,6 +177,8 @@ class _Placement:
         layer_plan.note = rule.note
         if rule.inner is not None:
             layer_plan.inner = _ranges(rule.inner(call.layer, len(call.inputs)))
+        if rule.masked is not None and id(call.layer) in self._masked:
+            layer_plan.inner |= _ranges(rule.masked(call.layer, len(call.inputs)))
         if rule.role == "whole":
             self._on_grid.update(call.outputs)
             return
@@ -232,6 +250,9 @@ class _Placement:
             producer = self._producer.get(tensor)
             if producer is None or self.plan_of(producer.layer).fixed_range:
                 continue
+            if _role(producer.layer) in ("join", "same"):
+                # Its own inputs have to be on one grid, too.
+                continue
             ends = self._ends.get(id(producer.layer), [])
             if producer in ends and self._sole_consumer(producer) is call:
                 ends.remove(producer)
@@ -241,11 +262,40 @@ class _Placement:
         if tensor in self._on_grid:
             return
         producer = self._producer.get(tensor)
-        if producer is None or _role(producer.layer) != "same":
+        if producer is None or not self._moves(producer):
             self.plan_of(consumer.layer).inputs.add(position)
             return
         for earlier_position, earlier in producer.inputs:
             self._put_on_grid(earlier, producer, earlier_position)
+
+    def _moves(self, call: Call) -> bool:
+        """Whether a call only moves values, which keep their grid."""
+        return _role(call.layer) == "same" and id(call.layer) not in self._padded
+
+    def _limit_to_what_softmax_reads(self, call: Call) -> None:
+        """Keep masks that are added to scores from widening the scores' range."""
+        axis = softmax_axis(call.layer)
+        if axis is not None:
+            self._limit(call, call.inputs[0], NearLargest(axis))
+
+    def _limit(
+        self, consumer: Call, entry: tuple[int, int], limit: NearLargest | AddedMask
+    ) -> None:
+        position, tensor = entry
+        self.plan_of(consumer.layer).limits[input_role(position)] = limit
+        producer = self._producer.get(tensor)
+        alone = producer is not None and self._sole_consumer(producer) is consumer
+        if producer is None or not alone or len(self._calls_of[producer.layer]) > 1:
+            return
+        if self._moves(producer):
+            self._limit(producer, producer.inputs[0], limit)
+        elif _role(producer.layer) in ("arithmetic", "join"):
+            self.plan_of(producer.layer).limits[OUTPUT] = limit
+            if _is_sum(producer.layer):
+                for at, term in producer.inputs:
+                    flips = at > 0 and _kind(producer.layer) == "Subtract"
+                    sign = isinstance(limit, AddedMask) and limit.subtracted
+                    self._limit(producer, (at, term), AddedMask(flips != sign))
 
 
 def _ranges(
@@ -292,6 +342,14 @@ def _stores_as_computed(layer: keras.Layer) -> bool:
     if rule is None or rule.role not in ("compute", "arithmetic", "batch_norm"):
         return False
     return rule.fuses and activation_of(layer).kind == "none"
+
+
+def _is_sum(layer: keras.Layer) -> bool:
+    return _kind(layer) in ("Add", "Subtract")
+
+
+def _kind(layer: keras.Layer) -> str:
+    return float_class_of(layer).__name__
 
 
 def _role(layer: keras.Layer) -> str | None:

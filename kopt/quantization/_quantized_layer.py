@@ -160,7 +160,7 @@ def _call_quantized(layer: Any, args: Any, kwargs: Any) -> Any:
         return layer.float_class.call(layer, *args, **kwargs)
     if quantizer.statistics_frozen:
         kwargs = {**kwargs, "training": False}
-    args, kwargs = quantizer.quantize_inputs(args, kwargs)
+    args, kwargs = quantizer.quantize_inputs(layer, args, kwargs)
     weights = quantizer.weights_on_grid(layer)
     activation = _activation(layer)
     if PREACTIVATION in quantizer.ranges:
