@@ -42,6 +42,7 @@ class ActivationRange(keras.layers.Layer):
         learned: Whether the gradient of the loss moves the range, not the average.
         fixed: `(low, high)` of a range that is known beforehand and never moves.
         limit: How far data may move the range, or which of their values may.
+        catches_up: Whether the range moves at once to a batch that is far from it.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ActivationRange(keras.layers.Layer):
         fixed: tuple[float, float] | None = None,
         learned: bool = False,
         limit: Limit | None = None,
+        catches_up: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -59,6 +61,7 @@ class ActivationRange(keras.layers.Layer):
         self.learned = learned and fixed is None
         self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
         self.limit = limit
+        self.catches_up = catches_up
         low, high = self.fixed or (0.0, 0.0)
         self.low = self._end("low", low, _AtMostZero())
         self.high = self._end("high", high, keras.constraints.NonNeg())
@@ -132,8 +135,11 @@ class ActivationRange(keras.layers.Layer):
             high = tf.minimum(high, self.limit.high)
         # A batch of zeros says nothing of the range, and must not make it vanish.
         rate = tf.where(high > low, self.current_rate.value, 0.0)
-        self.low.assign(ranges.moved_toward(self.low.value, low, rate))
-        self.high.assign(ranges.moved_toward(self.high.value, high, rate))
+        moved = ranges.following if self.catches_up else ranges.averaged
+        old = (self.low.value, self.high.value)
+        ends = moved(old, (low, high), rate)
+        for end, value in zip((self.low, self.high), ends, strict=True):
+            end.assign(value)
 
     def _relevant(self, values: Any) -> Any:
         if self.limit is None or isinstance(self.limit, ranges.AtMost):
@@ -166,6 +172,7 @@ class ActivationRange(keras.layers.Layer):
             "fixed": self.fixed,
             "learned": self.learned,
             "limit": limit,
+            "catches_up": self.catches_up,
         }
 
     @classmethod

@@ -216,6 +216,7 @@ def _quantizer(layer_plan: LayerPlan, config: Int8) -> LayerQuantizer:
             bits=config.activation_bits,
             rate=1.0 - config.momentum,
             learned=config.learned_ranges,
+            catches_up=True,
             name=f"{name}_{role}",
             **arguments,
         )
