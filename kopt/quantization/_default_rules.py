@@ -19,6 +19,14 @@ def _kernel(layer: type) -> Rule:
     return Rule("compute", weights=_kernels(layer, "kernel"))
 
 
+def _transposed(layer: type) -> Rule:
+    return Rule(
+        "compute",
+        weights=_kernels(layer, "kernel"),
+        compute=_integer_forms.transposed_convolution,
+    )
+
+
 def _separable(layer: type) -> Rule:
     return Rule(
         "compute",
@@ -37,8 +45,8 @@ _DEFAULTS = {
     layers.Conv2D: _kernel(layers.Conv2D),
     layers.DepthwiseConv1D: _kernel(layers.DepthwiseConv1D),
     layers.DepthwiseConv2D: _kernel(layers.DepthwiseConv2D),
-    layers.Conv1DTranspose: _kernel(layers.Conv1DTranspose),
-    layers.Conv2DTranspose: _kernel(layers.Conv2DTranspose),
+    layers.Conv1DTranspose: _transposed(layers.Conv1DTranspose),
+    layers.Conv2DTranspose: _transposed(layers.Conv2DTranspose),
     layers.SeparableConv1D: _separable(layers.SeparableConv1D),
     layers.SeparableConv2D: _separable(layers.SeparableConv2D),
     layers.EinsumDense: Rule(

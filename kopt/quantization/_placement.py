@@ -11,13 +11,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Literal
 
 import keras
 
 from kopt.quantization._activations import activation_of, softmax_axis
 from kopt.quantization._compiled import is_compiled
+from kopt.quantization._layer_kinds import (
+    is_fused_activation,
+    is_linear_with_weights,
+    is_sum,
+    kind,
+    normalizes_channels,
+    obstacle,
+    pads_nothing,
+    rescales_by_numbers,
+    role,
+    stores_as_computed,
+)
 from kopt.quantization._layer_quantizer import OUTPUT, input_role
 from kopt.quantization._relevant_values import AddedMask, NearLargest
 from kopt.quantization._trace import Call, Trace, leaf_layers
@@ -156,15 +167,50 @@ class _Placement:
         elif rule is None:
             self.leave_float(layer, f"{float_class_of(layer).__name__} has no rule")
         elif rule.role == "float":
-            self.leave_float(layer, rule.note)
+            self._leave_float_with_followers(call, rule.note)
         elif rule.role == "same" and id(layer) not in self._padded:
             self.let_pass(layer, "keeps the range of its input")
         elif id(layer) in self._stays_float:
-            self.leave_float(layer, "chosen to stay float")
-        elif reason := _obstacle(call, rule):
-            self.leave_float(layer, reason)
+            self._leave_float_with_followers(call, "chosen to stay float")
+        elif self._goes_into_weights(call):
+            self.let_pass(layer, "goes into the weights of what follows")
+            self.plan_of(layer).inputs.add(call.inputs[0][0])
+            self._on_grid.update(call.outputs)
+        elif reason := obstacle(call, rule):
+            self._leave_float_with_followers(call, reason)
         else:
             self._quantize(call, rule)
+
+    def _goes_into_weights(self, call: Call) -> bool:
+        """Whether a rescaling of the model's input costs nothing: a converter folds it.
+
+        Not where what follows pads with zeros, which the offset would move.
+        """
+        if not rescales_by_numbers(call.layer) or len(call.outputs) != 1:
+            return False
+        (output,), ((_, tensor),) = call.outputs, call.inputs
+        consumers = self._consumers[output]
+        return (
+            tensor not in self._producer
+            and output not in self._escaping
+            and len(self._calls_of[call.layer]) == 1
+            and bool(consumers)
+            and all(
+                role(one.layer) == "compute"
+                and id(one.layer) not in self._stays_float
+                and hasattr(one.layer, "kernel")
+                and (not call.layer.offset or pads_nothing(one.layer))
+                for one in consumers
+            )
+        )
+
+    def _leave_float_with_followers(self, call: Call, reason: str) -> None:
+        """Leave float what becomes one operation with a float layer, too."""
+        self.leave_float(call.layer, reason)
+        last = self._last_of_fused(call)
+        while last is not call:
+            self.plan_of(last.layer).state = "float"
+            last = self._producer[last.inputs[0][1]]
 
     def _quantize(self, call: Call, rule: Rule) -> None:
         self._integer_calls.append(call)
@@ -244,13 +290,13 @@ class _Placement:
 
     def _leave_rounding_to_join(self, call: Call) -> None:
         """Round what goes into a join alone only behind it, to one common range."""
-        if _role(call.layer) != "join":
+        if role(call.layer) != "join":
             return
         for _, tensor in call.inputs:
             producer = self._producer.get(tensor)
             if producer is None or self.plan_of(producer.layer).fixed_range:
                 continue
-            if _role(producer.layer) in ("join", "same"):
+            if role(producer.layer) in ("join", "same"):
                 # Its own inputs have to be on one grid, too.
                 continue
             ends = self._ends.get(id(producer.layer), [])
@@ -270,7 +316,7 @@ class _Placement:
 
     def _moves(self, call: Call) -> bool:
         """Whether a call only moves values, which keep their grid."""
-        return _role(call.layer) == "same" and id(call.layer) not in self._padded
+        return role(call.layer) == "same" and id(call.layer) not in self._padded
 
     def _limit_to_what_softmax_reads(self, call: Call) -> None:
         """Keep masks that are added to scores from widening the scores' range."""
@@ -289,11 +335,11 @@ class _Placement:
             return
         if self._moves(producer):
             self._limit(producer, producer.inputs[0], limit)
-        elif _role(producer.layer) in ("arithmetic", "join"):
+        elif role(producer.layer) in ("arithmetic", "join"):
             self.plan_of(producer.layer).limits[OUTPUT] = limit
-            if _is_sum(producer.layer):
+            if is_sum(producer.layer):
                 for at, term in producer.inputs:
-                    flips = at > 0 and _kind(producer.layer) == "Subtract"
+                    flips = at > 0 and kind(producer.layer) == "Subtract"
                     sign = isinstance(limit, AddedMask) and limit.subtracted
                     self._limit(producer, (at, term), AddedMask(flips != sign))
 
@@ -304,63 +350,10 @@ def _ranges(
     return dict(inner) if isinstance(inner, Mapping) else dict.fromkeys(inner)
 
 
-def _obstacle(call: Call, rule: Rule) -> str:
-    """Why a layer cannot be quantized although its class has a rule, or nothing."""
-    layer = call.layer
-    if rule.obstacle and (reason := rule.obstacle(layer, len(call.inputs))):
-        return reason
-    if rule.role == "batch_norm" and not _normalizes_channels(layer):
-        return "it does not normalize the last axis"
-    if rule.role == "activation" and activation_of(layer).kind == "float":
-        return "the function has no integer form"
-    for name in rule.weights:
-        weight = attrgetter(name)(layer)
-        if not isinstance(weight, keras.Variable):
-            return f"its {name} is not a plain variable"
-        if not keras.backend.is_float_dtype(weight.dtype):
-            return f"its {name} is {weight.dtype} already"
-    return ""
-
-
-def _normalizes_channels(layer: keras.Layer) -> bool:
-    if _role(layer) != "batch_norm":
-        return False
-    axis = getattr(layer, "axis", -1)
-    return axis == -1 or axis == layer.input_spec.ndim - 1
-
-
-def _is_fused_activation(layer: keras.Layer) -> bool:
-    return _role(layer) == "activation" and activation_of(layer).kind == "fused"
-
-
-def _is_linear_with_weights(layer: keras.Layer) -> bool:
-    return _role(layer) == "compute" and activation_of(layer).kind == "none"
-
-
-def _stores_as_computed(layer: keras.Layer) -> bool:
-    rule = rule_for(layer)
-    if rule is None or rule.role not in ("compute", "arithmetic", "batch_norm"):
-        return False
-    return rule.fuses and activation_of(layer).kind == "none"
-
-
-def _is_sum(layer: keras.Layer) -> bool:
-    return _kind(layer) in ("Add", "Subtract")
-
-
-def _kind(layer: keras.Layer) -> str:
-    return float_class_of(layer).__name__
-
-
-def _role(layer: keras.Layer) -> str | None:
-    rule = rule_for(layer)
-    return None if rule is None else rule.role
-
-
 _Fits = Callable[[keras.Layer], bool]
 
 # What becomes one operation with the layer before it, and what that one may be.
 _FUSED_STAGES: tuple[tuple[_Fits, _Fits], ...] = (
-    (_normalizes_channels, _is_linear_with_weights),
-    (_is_fused_activation, _stores_as_computed),
+    (normalizes_channels, is_linear_with_weights),
+    (is_fused_activation, stores_as_computed),
 )
