@@ -17,6 +17,7 @@ from kopt._signature import Signature, signature_of
 from kopt.export import _float_islands, _samples, _state, _trace, _words
 from kopt.export._conversion import Settings
 from kopt.export._float_islands import Island
+from kopt.export._runtime_forms import runtime_forms
 from kopt.quantization import is_quantized, snapped, unrounded
 
 _MODES = (None, "float16", "dynamic", "int8", "int16x8")
@@ -70,6 +71,7 @@ class Plan:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_trace.float32_compute(self.model))
             stack.enter_context(centroids_written(self.model))
+            stack.enter_context(runtime_forms(self.model))
             if self.settings.quantization in _INTEGER_MODES:
                 stack.enter_context(_trace.unrolled(self.model))
                 stack.enter_context(_trace.reversed_by_slices())

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kopt._keras.swapped_variables import values_are_real
 from kopt.quantization import ranges
+from kopt.quantization._relevant_values import AddedMask, NearLargest
 from kopt.quantization._replicas import count, extremes_of_all
 
 
@@ -20,6 +21,10 @@ class _AtMostZero(keras.constraints.Constraint):
 
     def __call__(self, w: Any) -> Any:
         return keras.ops.minimum(w, 0.0)
+
+
+Limit = ranges.AtMost | NearLargest | AddedMask
+_LIMITS = {one.__name__: one for one in (ranges.AtMost, NearLargest, AddedMask)}
 
 
 @keras.saving.register_keras_serializable(package="kopt")
@@ -36,7 +41,8 @@ class ActivationRange(keras.layers.Layer):
             variable, so that it can change in the middle of `fit`.
         learned: Whether the gradient of the loss moves the range, not the average.
         fixed: `(low, high)` of a range that is known beforehand and never moves.
-        limit: How far data may move the range.
+        limit: How far data may move the range, or which of their values may.
+        catches_up: Whether the range moves at once to a batch that is far from it.
     """
 
     def __init__(
@@ -45,7 +51,8 @@ class ActivationRange(keras.layers.Layer):
         rate: float = 0.01,
         fixed: tuple[float, float] | None = None,
         learned: bool = False,
-        limit: ranges.AtMost | None = None,
+        limit: Limit | None = None,
+        catches_up: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -54,6 +61,7 @@ class ActivationRange(keras.layers.Layer):
         self.learned = learned and fixed is None
         self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
         self.limit = limit
+        self.catches_up = catches_up
         low, high = self.fixed or (0.0, 0.0)
         self.low = self._end("low", low, _AtMostZero())
         self.high = self._end("high", high, keras.constraints.NonNeg())
@@ -94,7 +102,7 @@ class ActivationRange(keras.layers.Layer):
     def set_range(self, low: float, high: float) -> None:
         """Set the range to one around `[low, high]` and zero, but for the limit."""
         low, high = ranges.enclosing_range(low, high)
-        if self.limit is not None:
+        if isinstance(self.limit, ranges.AtMost):
             low, high = max(low, self.limit.low), min(high, self.limit.high)
         self.low.assign(low)
         self.high.assign(high)
@@ -106,7 +114,7 @@ class ActivationRange(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         if self.observer is not None:
-            self.observer(inputs)
+            self.observer(self._relevant(inputs))
             return inputs
         self._require_calibration()
         if self.learned and training and self.trainable:
@@ -119,16 +127,24 @@ class ActivationRange(keras.layers.Layer):
         )
 
     def _follow(self, inputs: Any) -> None:
-        values = tf.stop_gradient(tf.cast(inputs, tf.float32))
+        values = self._relevant(tf.stop_gradient(tf.cast(inputs, tf.float32)))
         low, high = extremes_of_all(tf.reduce_min(values), tf.reduce_max(values))
         low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
-        if self.limit is not None:
+        if isinstance(self.limit, ranges.AtMost):
             low = tf.maximum(low, self.limit.low)
             high = tf.minimum(high, self.limit.high)
         # A batch of zeros says nothing of the range, and must not make it vanish.
         rate = tf.where(high > low, self.current_rate.value, 0.0)
-        self.low.assign(ranges.moved_toward(self.low.value, low, rate))
-        self.high.assign(ranges.moved_toward(self.high.value, high, rate))
+        moved = ranges.following if self.catches_up else ranges.averaged
+        old = (self.low.value, self.high.value)
+        ends = moved(old, (low, high), rate)
+        for end, value in zip((self.low, self.high), ends, strict=True):
+            end.assign(value)
+
+    def _relevant(self, values: Any) -> Any:
+        if self.limit is None or isinstance(self.limit, ranges.AtMost):
+            return values
+        return self.limit.relevant(values)
 
     def _require_calibration(self) -> None:
         # Outside of the graph: once for each trace, at no cost for a step.
@@ -146,18 +162,24 @@ class ActivationRange(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
+        limit = None
+        if self.limit is not None:
+            limit = {"kind": type(self.limit).__name__, **asdict(self.limit)}
         return {
             **super().get_config(),
             "bits": self.bits,
             "rate": self.rate,
             "fixed": self.fixed,
             "learned": self.learned,
-            "limit": None if self.limit is None else asdict(self.limit),
+            "limit": limit,
+            "catches_up": self.catches_up,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ActivationRange:
         limit = config.get("limit")
         if isinstance(limit, dict):
-            config = {**config, "limit": ranges.AtMost(**limit)}
+            arguments = dict(limit)
+            kind = _LIMITS[arguments.pop("kind", "AtMost")]
+            config = {**config, "limit": kind(**arguments)}
         return cls(**config)

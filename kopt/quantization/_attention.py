@@ -11,7 +11,7 @@ from typing import Any
 from keras import ops
 
 from kopt._keras.attention import attention_dropout, attention_mask
-from kopt.quantization import _integer_forms
+from kopt.quantization import _integer_forms, _masks
 
 _RANGES: dict[str, tuple[float, float] | None] = {
     "query": None,
@@ -21,9 +21,6 @@ _RANGES: dict[str, tuple[float, float] | None] = {
     "probabilities": (0.0, 255 / 256),
     "context": None,
 }
-
-# A masked score lies this far below all others: its probability is less than a step.
-_BELOW = 10.0
 
 
 def inner(layer: Any, inputs: int) -> dict[str, tuple[float, float] | None]:
@@ -61,8 +58,7 @@ def multi_head_attention(
     keys = _heads(layer, "key", layer.key_dense, key)
     values = _heads(layer, "value", layer.value_dense, value)
     scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
-    scores = rounded("scores", _masked(layer, scores, mask))
-    probabilities = rounded("probabilities", ops.softmax(scores, axis=-1))
+    probabilities = _probabilities(layer, scores, mask, return_attention_scores)
     kept = attention_dropout(layer)(probabilities, training=bool(training))
     context = rounded("context", ops.matmul(kept, values))
     output = layer.output_dense
@@ -84,12 +80,16 @@ def _heads(layer: Any, name: str, dense: Any, inputs: Any, scale: float = 1.0) -
     return ops.transpose(layer.quantizer.rounded(name, projected), (0, 2, 1, 3))
 
 
-def _masked(layer: Any, scores: Any, mask: Any) -> Any:
+def _probabilities(layer: Any, scores: Any, mask: Any, returned: bool) -> Any:
+    rounded = layer.quantizer.rounded
     if mask is None:
-        return scores
-    mask = ops.expand_dims(ops.cast(mask, "bool"), -3)
-    one = layer.quantizer.ranges["scores"]
-    # The lowest value of the range stands for "masked": calibration makes room for it.
-    calibrating = one.observer is not None
-    lowest = ops.min(scores) - _BELOW if calibrating else one.low.value
-    return ops.where(mask, scores, lowest)
+        scores = rounded("scores", scores)
+        return rounded("probabilities", ops.softmax(scores, axis=-1))
+    keep = ops.expand_dims(_masks.is_kept(mask), -3)
+    scores = _masks.masked_scores(layer, scores, keep)
+    probabilities = ops.softmax(scores, axis=-1)
+    if returned or attention_dropout(layer).rate:
+        # Keras's softmax layer gives a row that is masked as a whole no weights; the
+        # fused operation, which it uses otherwise, gives it equal ones.
+        return _masks.without_masked(layer, probabilities, keep, "probabilities")
+    return rounded("probabilities", probabilities)

@@ -6,7 +6,7 @@ from keras import layers
 
 from kopt._keras.origins import APPLICATIONS, OPERATIONS, RELU_OPERATION
 from kopt._kernels.axes import channels_from_end
-from kopt.quantization import _attention, _integer_forms, _recurrent_cells
+from kopt.quantization import _attention, _integer_forms, _masks, _recurrent_cells
 from kopt.quantization.rule import Rule, register_by_name, register_quantize_rule
 
 
@@ -17,6 +17,14 @@ def _kernels(layer: type, *names: str) -> dict[str, tuple[int, ...]]:
 
 def _kernel(layer: type) -> Rule:
     return Rule("compute", weights=_kernels(layer, "kernel"))
+
+
+def _transposed(layer: type) -> Rule:
+    return Rule(
+        "compute",
+        weights=_kernels(layer, "kernel"),
+        compute=_integer_forms.transposed_convolution,
+    )
 
 
 def _separable(layer: type) -> Rule:
@@ -37,8 +45,8 @@ _DEFAULTS = {
     layers.Conv2D: _kernel(layers.Conv2D),
     layers.DepthwiseConv1D: _kernel(layers.DepthwiseConv1D),
     layers.DepthwiseConv2D: _kernel(layers.DepthwiseConv2D),
-    layers.Conv1DTranspose: _kernel(layers.Conv1DTranspose),
-    layers.Conv2DTranspose: _kernel(layers.Conv2DTranspose),
+    layers.Conv1DTranspose: _transposed(layers.Conv1DTranspose),
+    layers.Conv2DTranspose: _transposed(layers.Conv2DTranspose),
     layers.SeparableConv1D: _separable(layers.SeparableConv1D),
     layers.SeparableConv2D: _separable(layers.SeparableConv2D),
     layers.EinsumDense: Rule(
@@ -129,8 +137,14 @@ _DEFAULTS = {
     layers.GlobalAveragePooling2D: Rule("arithmetic", fuses=False),
     layers.PReLU: Rule("activation", weights={"alpha": ()}),
     **dict.fromkeys(
-        [layers.Activation, layers.LeakyReLU, layers.ReLU, layers.Softmax],
-        Rule("activation"),
+        [layers.Activation, layers.LeakyReLU, layers.ReLU], Rule("activation")
+    ),
+    layers.Softmax: Rule(
+        "activation",
+        compute=_masks.softmax,
+        inputs=(0,),
+        masked=_masks.softmax_mask,
+        obstacle=_masks.several_axes,
     ),
     **dict.fromkeys([layers.Concatenate, layers.Maximum, layers.Minimum], Rule("join")),
     **dict.fromkeys(
@@ -209,8 +223,13 @@ _OPERATIONS = {
         ["numpy.Matmul", "numpy.Mean", "numpy.Sum"], Rule("arithmetic", fuses=False)
     ),
     **dict.fromkeys(
-        ["numpy.Concatenate", "numpy.Maximum", "numpy.Minimum"], Rule("join")
+        [
+            f"numpy.{name}"
+            for name in "Append Concatenate Hstack Maximum Minimum Stack Vstack".split()
+        ],
+        Rule("join"),
     ),
+    "numpy.Where": Rule("join", inputs=(1, 2)),
     **dict.fromkeys([f"numpy.{name}" for name in _MOVES.split()], Rule("same")),
     **dict.fromkeys(
         ["nn.AveragePool", "nn.MaxPool", "nn.DepthToSpace", "nn.SpaceToDepth"],

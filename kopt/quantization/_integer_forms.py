@@ -10,9 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from kopt._kernels.axes import channels_from_end
+from kopt.quantization._relevant_values import mask_factor
+from kopt.quantization.ranges import NARROWEST
 
 
 def scale_channels(inputs: Any, scale: Any, offset: Any) -> Any:
@@ -51,10 +54,16 @@ def batch_normalization(layer: Any, inputs: Any, **kwargs: Any) -> Any:
 def rescaling(layer: Any, inputs: Any) -> Any:
     """`inputs * scale + offset` with constants."""
     per_channel = (inputs.shape[-1],)
+    factor = mask_factor(layer.quantizer.output_limit, layer.scale, layer.offset)
+
+    def constants(values: Any) -> Any:
+        values = ops.cast(values, layer.compute_dtype) * factor
+        return ops.broadcast_to(values, per_channel)
+
     return scale_channels(
         ops.cast(inputs, layer.compute_dtype),
-        ops.broadcast_to(ops.cast(layer.scale, layer.compute_dtype), per_channel),
-        ops.broadcast_to(ops.cast(layer.offset, layer.compute_dtype), per_channel),
+        constants(layer.scale),
+        constants(layer.offset),
     )
 
 
@@ -210,7 +219,32 @@ def embedding(layer: Any, inputs: Any) -> Any:
     """Rows of a table that lies on one grid, which its rows keep."""
     indices = ops.cast(inputs, "int32")
     table = layer.quantizer.rounded("table", ops.convert_to_tensor(layer.embeddings))
+    if layer.quantizer.snapped:
+        # Without the selection that lets indices count from the end, which small
+        # runtimes do not have.
+        return tf.gather(table, indices)
     return ops.take(table, indices, axis=0)
+
+
+def transposed_convolution(layer: Any, inputs: Any) -> Any:
+    """A transposed convolution, for a converter always with a bias.
+
+    Without one it would leave the operation and the ReLU behind it in float.
+    """
+    if layer.use_bias or not layer.quantizer.snapped:
+        return layer.float_class.call(layer, inputs)
+    activation = layer.activation
+    vars(layer)["activation"] = keras.activations.linear
+    try:
+        outputs = layer.float_class.call(layer, inputs)
+    finally:
+        vars(layer)["activation"] = activation
+    # A bias of zeros would be taken away; in integers this one is zero.
+    bias = ops.full((layer.filters,), NARROWEST)
+    if layer.data_format == "channels_first":
+        bias = ops.reshape(bias, (-1, *[1] * layer.rank))
+    outputs = outputs + bias
+    return outputs if activation is None else activation(outputs)
 
 
 def quotient(operation: Any, dividend: Any, divisor: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
@@ -13,6 +14,9 @@ import tensorflow as tf
 
 from kopt.quantization import ranges
 from kopt.quantization._activation_range import ActivationRange
+from kopt.quantization._common_grid import to_grid
+from kopt.quantization._relevant_values import AddedMask, NearLargest, mask_factor
+from kopt.quantization.rule import float_class_of, rule_for
 
 PREACTIVATION = "preactivation"
 OUTPUT = "output"
@@ -23,17 +27,52 @@ def input_role(position: int) -> str:
     return f"input_{position}"
 
 
-def data_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
+def data_arguments(layer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """The arguments of a call that carry data; their order counts input positions.
 
-    Keras adds masks and `training` to a call on its own: they are left out.
+    Keras adds masks and `training` to a call on its own: they are left out. Where
+    they are passed by position, None holds their place.
     """
-    named = {
-        name: value
-        for name, value in kwargs.items()
-        if name != "training" and not name.endswith("mask")
-    }
-    return args, named
+    names = _positional_names(layer)
+    by_position = tuple(
+        None if position < len(names) and not _is_data(names[position]) else value
+        for position, value in enumerate(args)
+    )
+    return by_position, {key: one for key, one in kwargs.items() if _is_data(key)}
+
+
+def has_mask(layer: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a call of a layer got a mask, by position or by name."""
+    named = dict(zip(_positional_names(layer), args, strict=False))
+    return any(
+        name.endswith("mask")
+        and any(one is not None for one in keras.tree.flatten(value))
+        for name, value in {**named, **kwargs}.items()
+    )
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind == "f"
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_join(layer: Any) -> bool:
+    rule = rule_for(layer)
+    # What only moves values has a range of its own where it also brings a constant.
+    return rule is not None and rule.role in ("join", "same")
+
+
+def _is_data(name: str) -> bool:
+    return name != "training" and not name.endswith("mask")
+
+
+def _positional_names(layer: Any) -> tuple[str, ...]:
+    """The names of the arguments of a layer's `call` that have a fixed position."""
+    _, *parameters = inspect.signature(float_class_of(layer).call).parameters.values()
+    return tuple(
+        one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD
+    )
 
 
 @dataclass(frozen=True)
@@ -115,17 +154,66 @@ class LayerQuantizer(keras.layers.Layer):
         # The ends of grids of fewer than 8 bits in that time, by attribute.
         self.bounds: dict[str, Any] = {}
 
-    def quantize_inputs(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def quantize_inputs(
+        self, layer: keras.Layer, args: Any, kwargs: Any
+    ) -> tuple[Any, Any]:
         """The arguments of a call, with those tensors rounded that need it here."""
-        if not any(role.startswith("input_") for role in self.ranges):
+        if not self._changes_inputs(layer):
             return args, kwargs
-        data = data_arguments(args, kwargs)
+        data = data_arguments(layer, args, kwargs)
         leaves = [
-            self.rounded(input_role(position), leaf)
+            self._input(layer, position, leaf)
             for position, leaf in enumerate(keras.tree.flatten(data))
         ]
-        args, named = keras.tree.pack_sequence_as(data, leaves)
+        rounded, named = keras.tree.pack_sequence_as(data, leaves)
+        args = tuple(
+            given if one is None else one
+            for given, one in zip(args, rounded, strict=True)
+        )
         return args, {**kwargs, **named}
+
+    def _changes_inputs(self, layer: keras.Layer) -> bool:
+        of_inputs = any(role.startswith("input_") for role in self.ranges)
+        masks = isinstance(self.output_limit, (AddedMask, NearLargest))
+        return of_inputs or masks or self._joins_for_converter(layer)
+
+    @property
+    def output_limit(self) -> Any:
+        """How far, or by which values, data may move the range of the output."""
+        return self.ranges[OUTPUT].limit if OUTPUT in self.ranges else None
+
+    def _joins_for_converter(self, layer: keras.Layer) -> bool:
+        """Whether all inputs have to be put on the grid of the output.
+
+        In training rounding behind the join comes to the same; a converter would take
+        the grid of one of the inputs for all.
+        """
+        return self.snapped and OUTPUT in self.ranges and _is_join(layer)
+
+    def _input(self, layer: keras.Layer, position: int, leaf: Any) -> Any:
+        leaf = self.rounded(input_role(position), leaf)
+        if self._joins_for_converter(layer):
+            return self._on_common_grid(leaf)
+        return self._constant(layer, position, leaf)
+
+    def _constant(self, layer: keras.Layer, position: int, leaf: Any) -> Any:
+        """A constant that is added to scores, or makes such a term: a usable mask."""
+        if not _is_number(leaf) or _is_join(layer):
+            return leaf
+        kind, limit = float_class_of(layer).__name__, self.output_limit
+        if isinstance(limit, NearLargest) and isinstance(leaf, np.ndarray):
+            subtracted = kind == "Subtract" and position == 1
+            return AddedMask(subtracted).relevant(leaf)
+        return leaf * mask_factor(limit, leaf)
+
+    def _on_common_grid(self, value: Any) -> Any:
+        common = self.ranges[OUTPUT]
+        if _is_number(value):
+            return tf.clip_by_value(
+                tf.constant(value, "float32"), common.low.value, common.high.value
+            )
+        is_float = tf.is_tensor(value) and value.dtype.is_floating
+        return to_grid(common, value) if is_float else value
 
     def rounded(self, role: str, values: Any) -> Any:
         """Tensors rounded to the range of that role, if there is one."""

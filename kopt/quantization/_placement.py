@@ -11,13 +11,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Literal
 
 import keras
 
-from kopt.quantization._activations import activation_of
+from kopt.quantization._activations import activation_of, softmax_axis
 from kopt.quantization._compiled import is_compiled
+from kopt.quantization._layer_kinds import (
+    is_fused_activation,
+    is_linear_with_weights,
+    is_sum,
+    kind,
+    normalizes_channels,
+    obstacle,
+    pads_nothing,
+    rescales_by_numbers,
+    role,
+    stores_as_computed,
+)
+from kopt.quantization._layer_quantizer import OUTPUT, input_role
+from kopt.quantization._relevant_values import AddedMask, NearLargest
 from kopt.quantization._trace import Call, Trace, leaf_layers
 from kopt.quantization.ranges import AtMost
 from kopt.quantization.rule import FixedRange, Rule, float_class_of, rule_for
@@ -36,6 +49,7 @@ class LayerPlan:
         preactivation: Whether the values before its activation get a range.
         output: Whether its outputs get a range.
         fixed_range: The range of the outputs where the runtime prescribes it.
+        limits: What data may do to ranges of inputs and outputs, by their role.
         rewritten: Whether it is computed by its rule's `compute`.
         state: How it is computed: in integers, in float, or not at all, when it
             passes on whatever values come.
@@ -49,6 +63,7 @@ class LayerPlan:
     preactivation: bool = False
     output: bool = False
     fixed_range: FixedRange | None = None
+    limits: dict[str, NearLargest | AddedMask] = field(default_factory=dict)
     rewritten: bool = False
     state: Literal["integer", "passes", "float"] = "integer"
     note: str = ""
@@ -95,6 +110,8 @@ class _Placement:
         self.plans: dict[int, LayerPlan] = {}
         self._model_outputs = trace.outputs
         self._escaping = trace.escaping
+        self._masked = trace.masked
+        self._padded = trace.padded
         self._producer: dict[int, Call] = {}
         self._consumers: dict[int, list[Call]] = defaultdict(list)
         self._calls_of: dict[keras.Layer, list[Call]] = defaultdict(list)
@@ -115,12 +132,22 @@ class _Placement:
         for call in self._integer_calls:
             self._leave_rounding_to_join(call)
         for call in self._integer_calls:
-            rule = rule_for(call.layer)
-            for position, tensor in call.inputs:
-                if rule is None or rule.inputs is None or position in rule.inputs:
-                    self._put_on_grid(tensor, call, position)
+            for position, tensor in self._inputs_on_grid(call):
+                self._put_on_grid(tensor, call, position)
         for layer_id, calls in self._ends.items():
             self.plans[layer_id].output = bool(calls)
+        for call in self._integer_calls:
+            self._limit_to_what_softmax_reads(call)
+
+    def _inputs_on_grid(self, call: Call) -> list[tuple[int, int]]:
+        rule = rule_for(call.layer)
+        if rule is None or (rule.masked and id(call.layer) in self._masked):
+            return []
+        return [
+            (position, tensor)
+            for position, tensor in call.inputs
+            if rule.inputs is None or position in rule.inputs
+        ]
 
     def plan_of(self, layer: keras.Layer) -> LayerPlan:
         return self.plans.setdefault(id(layer), LayerPlan(layer))
@@ -140,15 +167,50 @@ class _Placement:
         elif rule is None:
             self.leave_float(layer, f"{float_class_of(layer).__name__} has no rule")
         elif rule.role == "float":
-            self.leave_float(layer, rule.note)
-        elif rule.role == "same":
+            self._leave_float_with_followers(call, rule.note)
+        elif rule.role == "same" and id(layer) not in self._padded:
             self.let_pass(layer, "keeps the range of its input")
         elif id(layer) in self._stays_float:
-            self.leave_float(layer, "chosen to stay float")
-        elif reason := _obstacle(call, rule):
-            self.leave_float(layer, reason)
+            self._leave_float_with_followers(call, "chosen to stay float")
+        elif self._goes_into_weights(call):
+            self.let_pass(layer, "goes into the weights of what follows")
+            self.plan_of(layer).inputs.add(call.inputs[0][0])
+            self._on_grid.update(call.outputs)
+        elif reason := obstacle(call, rule):
+            self._leave_float_with_followers(call, reason)
         else:
             self._quantize(call, rule)
+
+    def _goes_into_weights(self, call: Call) -> bool:
+        """Whether a rescaling of the model's input costs nothing: a converter folds it.
+
+        Not where what follows pads with zeros, which the offset would move.
+        """
+        if not rescales_by_numbers(call.layer) or len(call.outputs) != 1:
+            return False
+        (output,), ((_, tensor),) = call.outputs, call.inputs
+        consumers = self._consumers[output]
+        return (
+            tensor not in self._producer
+            and output not in self._escaping
+            and len(self._calls_of[call.layer]) == 1
+            and bool(consumers)
+            and all(
+                role(one.layer) == "compute"
+                and id(one.layer) not in self._stays_float
+                and hasattr(one.layer, "kernel")
+                and (not call.layer.offset or pads_nothing(one.layer))
+                for one in consumers
+            )
+        )
+
+    def _leave_float_with_followers(self, call: Call, reason: str) -> None:
+        """Leave float what becomes one operation with a float layer, too."""
+        self.leave_float(call.layer, reason)
+        last = self._last_of_fused(call)
+        while last is not call:
+            self.plan_of(last.layer).state = "float"
+            last = self._producer[last.inputs[0][1]]
 
     def _quantize(self, call: Call, rule: Rule) -> None:
         self._integer_calls.append(call)
@@ -161,6 +223,8 @@ class _Placement:
         layer_plan.note = rule.note
         if rule.inner is not None:
             layer_plan.inner = _ranges(rule.inner(call.layer, len(call.inputs)))
+        if rule.masked is not None and id(call.layer) in self._masked:
+            layer_plan.inner |= _ranges(rule.masked(call.layer, len(call.inputs)))
         if rule.role == "whole":
             self._on_grid.update(call.outputs)
             return
@@ -226,11 +290,14 @@ class _Placement:
 
     def _leave_rounding_to_join(self, call: Call) -> None:
         """Round what goes into a join alone only behind it, to one common range."""
-        if _role(call.layer) != "join":
+        if role(call.layer) != "join":
             return
         for _, tensor in call.inputs:
             producer = self._producer.get(tensor)
             if producer is None or self.plan_of(producer.layer).fixed_range:
+                continue
+            if role(producer.layer) in ("join", "same"):
+                # Its own inputs have to be on one grid, too.
                 continue
             ends = self._ends.get(id(producer.layer), [])
             if producer in ends and self._sole_consumer(producer) is call:
@@ -241,11 +308,40 @@ class _Placement:
         if tensor in self._on_grid:
             return
         producer = self._producer.get(tensor)
-        if producer is None or _role(producer.layer) != "same":
+        if producer is None or not self._moves(producer):
             self.plan_of(consumer.layer).inputs.add(position)
             return
         for earlier_position, earlier in producer.inputs:
             self._put_on_grid(earlier, producer, earlier_position)
+
+    def _moves(self, call: Call) -> bool:
+        """Whether a call only moves values, which keep their grid."""
+        return role(call.layer) == "same" and id(call.layer) not in self._padded
+
+    def _limit_to_what_softmax_reads(self, call: Call) -> None:
+        """Keep masks that are added to scores from widening the scores' range."""
+        axis = softmax_axis(call.layer)
+        if axis is not None:
+            self._limit(call, call.inputs[0], NearLargest(axis))
+
+    def _limit(
+        self, consumer: Call, entry: tuple[int, int], limit: NearLargest | AddedMask
+    ) -> None:
+        position, tensor = entry
+        self.plan_of(consumer.layer).limits[input_role(position)] = limit
+        producer = self._producer.get(tensor)
+        alone = producer is not None and self._sole_consumer(producer) is consumer
+        if producer is None or not alone or len(self._calls_of[producer.layer]) > 1:
+            return
+        if self._moves(producer):
+            self._limit(producer, producer.inputs[0], limit)
+        elif role(producer.layer) in ("arithmetic", "join"):
+            self.plan_of(producer.layer).limits[OUTPUT] = limit
+            if is_sum(producer.layer):
+                for at, term in producer.inputs:
+                    flips = at > 0 and kind(producer.layer) == "Subtract"
+                    sign = isinstance(limit, AddedMask) and limit.subtracted
+                    self._limit(producer, (at, term), AddedMask(flips != sign))
 
 
 def _ranges(
@@ -254,55 +350,10 @@ def _ranges(
     return dict(inner) if isinstance(inner, Mapping) else dict.fromkeys(inner)
 
 
-def _obstacle(call: Call, rule: Rule) -> str:
-    """Why a layer cannot be quantized although its class has a rule, or nothing."""
-    layer = call.layer
-    if rule.obstacle and (reason := rule.obstacle(layer, len(call.inputs))):
-        return reason
-    if rule.role == "batch_norm" and not _normalizes_channels(layer):
-        return "it does not normalize the last axis"
-    if rule.role == "activation" and activation_of(layer).kind == "float":
-        return "the function has no integer form"
-    for name in rule.weights:
-        weight = attrgetter(name)(layer)
-        if not isinstance(weight, keras.Variable):
-            return f"its {name} is not a plain variable"
-        if not keras.backend.is_float_dtype(weight.dtype):
-            return f"its {name} is {weight.dtype} already"
-    return ""
-
-
-def _normalizes_channels(layer: keras.Layer) -> bool:
-    if _role(layer) != "batch_norm":
-        return False
-    axis = getattr(layer, "axis", -1)
-    return axis == -1 or axis == layer.input_spec.ndim - 1
-
-
-def _is_fused_activation(layer: keras.Layer) -> bool:
-    return _role(layer) == "activation" and activation_of(layer).kind == "fused"
-
-
-def _is_linear_with_weights(layer: keras.Layer) -> bool:
-    return _role(layer) == "compute" and activation_of(layer).kind == "none"
-
-
-def _stores_as_computed(layer: keras.Layer) -> bool:
-    rule = rule_for(layer)
-    if rule is None or rule.role not in ("compute", "arithmetic", "batch_norm"):
-        return False
-    return rule.fuses and activation_of(layer).kind == "none"
-
-
-def _role(layer: keras.Layer) -> str | None:
-    rule = rule_for(layer)
-    return None if rule is None else rule.role
-
-
 _Fits = Callable[[keras.Layer], bool]
 
 # What becomes one operation with the layer before it, and what that one may be.
 _FUSED_STAGES: tuple[tuple[_Fits, _Fits], ...] = (
-    (_normalizes_channels, _is_linear_with_weights),
-    (_is_fused_activation, _stores_as_computed),
+    (normalizes_channels, is_linear_with_weights),
+    (is_fused_activation, stores_as_computed),
 )

@@ -147,11 +147,15 @@ def _config_names(layer: keras.Layer) -> set[str]:
         config = layer.get_config()
     except NotImplementedError:
         # Such a layer cannot be saved by config at all.
+        config = None
+    # A sequential model's config lists the layers, some perhaps without their names.
+    if config is None or type(layer).get_config is keras.Sequential.get_config:
         return {one.name for one in own_layers(layer)}
     return {
         leaf
         for path, leaf in keras.tree.flatten_with_path(config)
-        if path[-1] == "name" and "config" in path
+        # A layer without a `get_config` of its own has its name beside its config.
+        if path[-1] == "name" and len(path) > 1
     }
 
 

@@ -160,7 +160,7 @@ def _call_quantized(layer: Any, args: Any, kwargs: Any) -> Any:
         return layer.float_class.call(layer, *args, **kwargs)
     if quantizer.statistics_frozen:
         kwargs = {**kwargs, "training": False}
-    args, kwargs = quantizer.quantize_inputs(args, kwargs)
+    args, kwargs = quantizer.quantize_inputs(layer, args, kwargs)
     weights = quantizer.weights_on_grid(layer)
     activation = _activation(layer)
     if PREACTIVATION in quantizer.ranges:
@@ -183,6 +183,9 @@ def _activation(layer: Any) -> Any:
 
 
 def _compute(layer: Any, args: Any, kwargs: Any) -> Any:
+    if not isinstance(layer, keras.Layer) and activation_of(layer).form is not None:
+        # An operation is the activation, where a layer has it as an attribute.
+        return _activation(layer)(*args, **kwargs)
     if not layer.quantizer.rewritten:
         return layer.float_class.call(layer, *args, **kwargs)
     rule = rule_for(layer)

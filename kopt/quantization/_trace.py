@@ -15,7 +15,7 @@ from kopt._keras.attached_state import build_config
 from kopt._keras.graphs import symbolic_inputs
 from kopt._keras.layer_tree import nested_layers, own_layers
 from kopt.quantization._compiled import functions_inlined, is_compiled
-from kopt.quantization._layer_quantizer import data_arguments
+from kopt.quantization._layer_quantizer import data_arguments, has_mask
 from kopt.quantization._operations import OperationQuantizers, bare_operations
 from kopt.quantization._quantized_layer import QuantizedLayer
 from kopt.quantization.rule import float_class_of, rule_for
@@ -49,12 +49,16 @@ class Trace:
         outputs: Identities of the tensors that the model returns.
         escaping: Identities of those, and of tensors that some operation outside of
             any layer takes in.
+        masked: Identities of the layers that were called with a mask.
+        padded: Identities of the operations that padded with something else than 0.
     """
 
     calls: list[Call] = field(default_factory=list)
     untouched: list[keras.Layer] = field(default_factory=list)
     outputs: set[int] = field(default_factory=set)
     escaping: set[int] = field(default_factory=set)
+    masked: set[int] = field(default_factory=set)
+    padded: set[int] = field(default_factory=set)
     # Keeps the tensors alive: an identity must not be given twice.
     _tensors: list[Any] = field(default_factory=list)
     _calling: list[Any] = field(default_factory=list)
@@ -78,8 +82,17 @@ class Trace:
         self._operations_in_layers.update(
             (id(graph), operation.name) for operation in graph.get_operations()[before:]
         )
-        self._note(layer, data_arguments(args, kwargs), outputs)
+        self._note(layer, data_arguments(layer, args, kwargs), outputs)
         return results
+
+    def note_call(self, layer: keras.Layer, args: Any, kwargs: Any) -> None:
+        """Take note of what a layer's `call` got, also from Keras itself: a mask."""
+        if has_mask(layer, args, kwargs):
+            self.masked.add(id(layer))
+        if float_class_of(layer).__name__ == "Pad" and any(
+            [*args[1:], *kwargs.values()]
+        ):
+            self.padded.add(id(layer))
 
     def is_calling(self, layer: keras.Layer) -> bool:
         """Whether a call of the layer is going on."""
@@ -103,6 +116,7 @@ class Trace:
         self.escaping = self.outputs | {
             id(leaf)
             for leaf in self._tensors
+            if _is_of_graph(leaf)
             for operation in leaf.consumers()
             if (id(leaf.graph), operation.name) not in self._operations_in_layers
         }
@@ -189,6 +203,11 @@ def _is_float(value: Any) -> bool:
     return tf.is_tensor(value) and value.dtype.is_floating
 
 
+def _is_of_graph(tensor: Any) -> bool:
+    """Whether a tensor is computed in the trace, and no constant or variable."""
+    return isinstance(getattr(tensor, "graph", None), tf.Graph)
+
+
 def _is_shape(shape: Any) -> bool:
     if not isinstance(shape, (list, tuple)):
         return False
@@ -227,6 +246,7 @@ def _recording_class(layer_class: Any) -> Any:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         # `TimeDistributed` calls this past `__call__`.
         record = vars(self)["_kopt_record"]
+        record.note_call(self, args, kwargs)
         if record.is_calling(self):
             return layer_class.call(self, *args, **kwargs)
         return record.call(self, layer_class.call, args, kwargs)

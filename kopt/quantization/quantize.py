@@ -218,10 +218,12 @@ def _quantizer(layer_plan: LayerPlan, config: Int8) -> LayerQuantizer:
     name = layer_plan.layer.name
 
     def new_range(role: str, **arguments: Any) -> ActivationRange:
+        arguments = {"limit": layer_plan.limits.get(role), **arguments}
         return ActivationRange(
             bits=config.activation_bits,
             rate=1.0 - config.momentum,
             learned=config.learned_ranges,
+            catches_up=True,
             name=f"{name}_{role}",
             **arguments,
         )

@@ -18,6 +18,13 @@ import tensorflow as tf
 # zero or by a denormal number. On it, as on every grid, zero stays zero.
 NARROWEST = 1e-30
 
+# A range in training is at most this many times as wide as that of a batch: of its
+# 8 bits 5 are in use.
+_IN_USE = 8.0
+
+# Where a batch passes an end of the range by this factor, much of it may be cut off.
+_PASSED = 1.5
+
 
 class Grid(NamedTuple):
     """The values that a quantized tensor can take.
@@ -86,6 +93,39 @@ def enclosing_range(low: float, high: float) -> tuple[float, float]:
 def moved_toward(old: Any, new: Any, rate: Any) -> Any:
     """One step of a moving average: `old + rate * (new - old)`."""
     return old + rate * (new - old)
+
+
+def averaged(old: tuple[Any, Any], batch: tuple[Any, Any], rate: Any) -> list[Any]:
+    """A range after a training step of a moving average; see `following`."""
+    return [moved_toward(end, new, rate) for end, new in zip(old, batch, strict=True)]
+
+
+def following(old: tuple[Any, Any], batch: tuple[Any, Any], rate: Any) -> list[Any]:
+    """A range after a training step: moved toward that of the batch.
+
+    A moving average takes hundreds of steps from a range that was measured on other
+    statistics than those of training. Until then a range far too narrow would cut off
+    most values and stop their gradients, one far too wide would round them to zero.
+    So an end that the batch passes by half as much again moves there at once, and of
+    the whole range the batch uses at least an eighth. At a rate of 0 it stands still.
+
+    Args:
+        old: The two ends, the lower at most 0, the upper at least 0.
+        batch: Those of the batch.
+        rate: Share of the batch in the moving average, a scalar.
+    """
+    moves = rate > 0
+    low, high = (
+        tf.where(
+            tf.logical_and(moves, tf.abs(new) > _PASSED * tf.abs(end)),
+            new,
+            moved_toward(end, new, rate),
+        )
+        for end, new in zip(old, batch, strict=True)
+    )
+    widest = _IN_USE * (batch[1] - batch[0]) / (high - low)
+    factor = tf.where(moves, tf.minimum(widest, 1.0), 1.0)
+    return [factor * low, factor * high]
 
 
 def fake_quantize(values: Any, low: Any, high: Any, bits: int = 8) -> Any:

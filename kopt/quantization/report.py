@@ -186,7 +186,15 @@ def quantization_report(model: keras.Model, data: Any = None) -> QuantizationRep
     batch = batches = None
     if data is not None:
         batch, batches = input_batches(model, data)
-    plans = plan(model, trace(model, batch))
+    calls = trace(model, batch)
+    plans = plan(model, calls)
+    chosen = {
+        id(one.layer)
+        for one in plans
+        if one.changes_layer and not isinstance(one.layer, QuantizedLayer)
+    }
+    if chosen:
+        plans = plan(model, calls, chosen)
     noise = {} if batches is None else measured(model, batches)
     return QuantizationReport(tuple(_describe(one, noise) for one in plans))
 
@@ -203,8 +211,6 @@ def _describe(layer_plan: LayerPlan, noise: Mapping[int, Noise]) -> LayerReport:
         )
         state = "integer"
         note = "" if note == "chosen to stay float" else note
-    elif layer_plan.changes_layer:
-        state, note = "float", "chosen to stay float"
     return LayerReport(
         name=getattr(layer, "path", None) or layer.name,
         layer=float_class_of(layer).__name__,

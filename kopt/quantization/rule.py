@@ -66,6 +66,8 @@ class Rule:
             prescribes, or None; `compute` rounds to one by
             `layer.quantizer.rounded(name, values)`.
         inputs: Which inputs need to be on a grid, by position. All, if None.
+        masked: Like `inner`, for ranges that a layer has in addition where it is called
+            with a mask; `compute` then rounds its inputs itself.
         obstacle: `function(layer, number of inputs) -> reason` why this one layer
             has to stay float, empty if it need not.
         fuses: Whether a ReLU behind it is computed with it.
@@ -77,6 +79,7 @@ class Rule:
     compute: Callable[..., Any] | None = None
     inner: Inner | None = None
     inputs: tuple[int, ...] | None = None
+    masked: Inner | None = None
     obstacle: Callable[[Any, int], str] | None = None
     fuses: bool = True
     note: str = ""
@@ -93,10 +96,10 @@ class Rule:
                 "The role 'whole' says that `compute` rounds everything, but there is "
                 "no `compute`. Pass one."
             )
-        if self.inner and not self.compute:
+        if (self.inner or self.masked) and not self.compute:
             raise ValueError(
-                "`inner` names ranges that `compute` uses, but there is no `compute`. "
-                "Pass both."
+                "`inner` and `masked` name ranges that `compute` uses, but there is no "
+                "`compute`. Pass it too."
             )
 
 

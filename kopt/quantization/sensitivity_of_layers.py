@@ -18,6 +18,8 @@ from kopt._registry import register
 from kopt.quantization._batches import batches_with_targets
 from kopt.quantization._compiled import functions_inlined
 from kopt.quantization._quantized_layer import require_quantized
+from kopt.quantization._trace import Call, Trace, trace
+from kopt.quantization.rule import rule_for
 
 # The mean error of a part of the output that a single layer may cause, as a part of its
 # mean size.
@@ -33,12 +35,15 @@ class LayerSensitivity:
         loss: Score of the float model less the score with this layer quantized.
         sqnr: Signal to quantization noise of the model's output, in decibels.
         parts: Places and channels of the output that suffer, the worst first.
+        together: Layers that have to stay float with it for it to help: those around
+            a join, which round the same tensor.
     """
 
     name: str
     loss: float
     sqnr: float
     parts: tuple[Part, ...] = ()
+    together: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"{self.loss:+.4f}  {self.sqnr:5.1f} dB"
@@ -65,7 +70,8 @@ class SensitivityReport:
         """Names of layers to keep in float, or in 8 bits where the rest has 4.
 
         The fewest, the most costly first, whose absence brings the sum of what the
-        rest costs down to `most`. For `Int8(float_layers=...)`,
+        rest costs down to `most`, and around a join (a `Concatenate`) the layers whose
+        tensors it puts on one range. For `Int8(float_layers=...)`,
         `Int4Weights(int8_layers=...)`, or for the export of the float model,
         `kopt.export.tflite(model, path, "int8", data, float_layers=...)`.
 
@@ -77,9 +83,9 @@ class SensitivityReport:
         for one in self.layers:
             if left <= most + 1e-9 or one.loss <= 0.0:
                 break
-            chosen.append(one.name)
+            chosen += [one.name, *one.together]
             left -= one.loss
-        return tuple(chosen)
+        return tuple(dict.fromkeys(chosen))
 
     def plot(self, ax: Any = None) -> Any:
         """Draw what each layer costs.
@@ -150,14 +156,16 @@ def sensitivity(
         exact = _outputs(model, batches)
     known = all(pair.y is not None for pair in pairs)
     y = np.concatenate([np.asarray(pair.y) for pair in pairs]) if known else None
-    rate = _score(score, y, exact)
+    rate = _score(score, y, exact, _ends_in_sigmoid(model))
+    around = _around_joins(trace(model, batches[0]))
     found = []
     for layer in layers:
         with _active(layers, [layer]):
             outputs = _outputs(model, batches)
         lost = rate(exact) - rate(outputs)
         noise, parts = decibels(exact, outputs), _parts(exact, outputs)
-        found.append(LayerSensitivity(layer.name, lost, noise, parts))
+        near = around.get(id(layer), ())
+        found.append(LayerSensitivity(layer.name, lost, noise, parts, near))
     found.sort(key=lambda one: (-one.loss, one.sqnr))
     everything = _outputs(model, batches)
     return SensitivityReport(tuple(found), rate(exact), rate(everything))
@@ -196,10 +204,65 @@ def _outputs(model: keras.Model, batches: list[Any]) -> np.ndarray:
         )
 
 
+def _around_joins(calls: Trace) -> dict[int, tuple[str, ...]]:
+    """The layers around each layer that joins tensors, by its identity.
+
+    Whoever takes in what was joined rounds it to one range, too, and those before
+    would be rounded to the ranges that differ so much.
+    """
+    around: dict[int, tuple[str, ...]] = {}
+    for join in calls.calls:
+        rule = rule_for(join.layer)
+        if rule is None or rule.role != "join":
+            continue
+        near = [*_makers(calls, join), *_takers(calls, join)]
+        names = dict.fromkeys(layer.name for layer in near)
+        around[id(join.layer)] = tuple(names)
+    return around
+
+
+def _makers(calls: Trace, call: Call) -> list[Any]:
+    """The layers whose results a call takes in, past those that only move them."""
+    wanted = {tensor for _, tensor in call.inputs}
+    found = [one for one in calls.calls if wanted.intersection(one.outputs)]
+    return [
+        layer
+        for one in found
+        for layer in (_makers(calls, one) if _moves(one) else [one.layer])
+    ]
+
+
+def _takers(calls: Trace, call: Call) -> list[Any]:
+    """The layers that take in what a call returns, past those that only move it."""
+    outputs = set(call.outputs)
+    found = [
+        one
+        for one in calls.calls
+        if outputs.intersection(tensor for _, tensor in one.inputs)
+    ]
+    return [
+        layer
+        for one in found
+        for layer in (_takers(calls, one) if _moves(one) else [one.layer])
+    ]
+
+
+def _moves(call: Call) -> bool:
+    rule = rule_for(call.layer)
+    return rule is not None and rule.role == "same"
+
+
+def _ends_in_sigmoid(model: keras.Model) -> bool:
+    last = model.layers[-1] if model.layers else None
+    activation = getattr(last, "activation", None)
+    return activation is keras.activations.sigmoid
+
+
 def _score(
     score: Callable[[Any, np.ndarray], float] | None,
     y: np.ndarray | None,
     exact: np.ndarray,
+    probabilities: bool,
 ) -> Callable[[np.ndarray], float]:
     if score is not None:
         return lambda outputs: float(score(y, outputs))
@@ -207,5 +270,10 @@ def _score(
     if several and (y is None or y.ndim == exact.ndim - 1):
         labels = exact.argmax(-1) if y is None else y
         return lambda outputs: float(np.mean(outputs.argmax(-1) == labels))
+    binary = probabilities if y is None else set(np.unique(y)) <= {0, 1}
+    if binary and not several:
+        limit = 0.5 if probabilities else 0.0
+        truth = exact > limit if y is None else y.reshape(exact.shape) > 0
+        return lambda outputs: float(np.mean((outputs > limit) == truth))
     target = exact if y is None else y.reshape(exact.shape)
     return lambda outputs: -float(np.mean((outputs - target) ** 2))

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kopt.quantization import ranges
+from kopt.quantization import quantize_model, ranges
 from kopt.quantization._activation_range import ActivationRange
 
 
@@ -139,3 +139,10 @@ def test_replicas_with_different_batches_agree_on_the_average(calibrated, two_re
     )
     strategy.run(tf.function(lambda x: one(x, training=True)), args=(values,))
     assert ends(one) == pytest.approx((-3.0, 5.0))
+
+
+def test_the_ranges_of_a_model_catch_up_with_other_statistics_in_training(rows, mlp):
+    quantize_model(mlp, calibration_data=rows)
+    one = mlp.get_layer("hidden").quantizer.ranges["input_0"]
+    mlp(100 * rows, training=True)
+    assert float(one.high.numpy()) == pytest.approx(100 * rows.max(), rel=1e-5)

@@ -141,3 +141,27 @@ def test_a_pruned_and_quantized_network_comes_back_from_its_file(model, data, tm
     assert (again.get_layer("hidden").kernel.numpy() == 0).mean() == pytest.approx(
         0.5, abs=0.01
     )
+
+
+def deep_network():
+    keras.utils.set_random_seed(0)
+    stack = [keras.Input((8, 8, 1))]
+    for width in (16, 16, 32, 32, 32, 32):
+        stack += [
+            layers.Conv2D(width, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.Activation("swish"),
+        ]
+    return keras.Sequential([*stack, layers.GlobalAveragePooling2D(), layers.Dense(10)])
+
+
+def test_a_network_quantized_before_its_first_step_learns_as_well(data):
+    # Untrained, a batch normalization shows ranges far narrower than in training.
+    exact, rounded = deep_network(), deep_network()
+    quantize_model(rounded, calibration_data=data.train[0][:300])
+    x, y = data.test
+    found = []
+    for model in (exact, rounded):
+        fit(model, data, 8, 1e-3)
+        found.append(accuracy(model.predict(x, verbose=0), y))
+    assert found[1] > found[0] - 0.01

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from kopt.quantization import quantize_model
 from kopt.quantization._placement import plan
 from kopt.quantization._trace import trace
 
@@ -307,3 +308,40 @@ def test_a_subclassed_model_that_does_not_know_its_shape_asks_for_data():
     with pytest.raises(ValueError, match=r"not known. Pass `calibration_data`"):
         trace(Net())
     assert len(trace(Net(), np.ones((2, 4), "float32")).calls) == 1
+
+
+class KeepsPlaces(layers.Layer):
+    """Hands a tensor to its part that it has kept since it was built."""
+
+    def build(self, shape):
+        self.position = layers.Embedding(shape[1], shape[2])
+        self.places = keras.ops.expand_dims(keras.ops.arange(shape[1]), 0)
+        self.offset = self.add_weight(shape=(shape[2],), name="offset")
+        self.join = layers.Add()
+
+    def call(self, x):
+        return self.join([x, self.position(self.places) + self.offset])
+
+
+def test_a_layer_may_hand_on_constants_that_it_keeps(random):
+    x = random.normal(size=(16, 5, 4)).astype("float32")
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, layers.Dense(2)(KeepsPlaces()(inputs)))
+    exact = model.predict(x, verbose=0)
+    quantize_model(model, calibration_data=x)
+    assert np.abs(model.predict(x, verbose=0) - exact).max() < 0.05 * np.ptp(exact)
+
+
+@pytest.mark.parametrize("kind", [layers.SimpleRNN, layers.GRU, layers.LSTM])
+def test_a_layer_may_keep_its_state(kind, random):
+    x = random.normal(size=(8, 5, 3)).astype("float32")
+    inputs = keras.Input(batch_shape=(8, 5, 3))
+    recurrent = kind(4, stateful=True)
+    model = keras.Model(inputs, layers.Dense(1)(recurrent(inputs)))
+    exact = [model.predict(x, batch_size=8, verbose=0) for _ in range(2)]
+    recurrent.reset_state()
+    quantize_model(model, calibration_data=x)
+    recurrent.reset_state()
+    rounded = [model.predict(x, batch_size=8, verbose=0) for _ in range(2)]
+    np.testing.assert_allclose(rounded, exact, atol=0.1)
+    assert np.abs(rounded[1] - rounded[0]).max() > 0

@@ -161,3 +161,30 @@ def test_enclosing_range_holds_zero(low, high, expected):
 
 def test_enclosing_range_of_zeros_has_a_width():
     assert ranges.enclosing_range(0.0, 0.0) == (0.0, 1.0)
+
+
+class TestARangeInTraining:
+    def follow(self, old, batch, rate=0.01):
+        pairs = [tuple(map(tf.constant, pair)) for pair in (old, batch)]
+        return [float(end) for end in ranges.following(*pairs, tf.constant(rate))]
+
+    def test_it_is_a_moving_average_where_it_fits(self):
+        low, high = self.follow((-1.0, 2.0), (-1.5, 1.0))
+        assert low == pytest.approx(-1.005)
+        assert high == pytest.approx(1.99)
+
+    def test_it_widens_at_once_where_much_is_cut_off(self):
+        assert self.follow((-1.0, 2.0), (-30.0, 3.0)) == pytest.approx([-30.0, 2.01])
+
+    def test_it_narrows_at_once_where_nearly_nothing_is_in_use(self):
+        low, high = self.follow((-100.0, 300.0), (-1.0, 2.0))
+        assert high - low == pytest.approx(8 * 3.0)
+        assert low / high == pytest.approx(-99.01 / 297.02)
+
+    def test_a_range_that_is_nearly_nothing_is_left_at_once(self):
+        found = self.follow((0.0, 1e-29), (0.0, 5.0))
+        assert found == pytest.approx([0.0, 5.0])
+
+    @pytest.mark.parametrize("batch", [(-30.0, 300.0), (-1e-3, 1e-3), (0.0, 0.0)])
+    def test_at_a_rate_of_zero_it_stands_still(self, batch):
+        assert self.follow((-1.0, 2.0), batch, rate=0.0) == [-1.0, 2.0]

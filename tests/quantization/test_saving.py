@@ -215,3 +215,38 @@ def test_a_saved_model_computes_the_same(cnn, images, tmp_path):
     np.testing.assert_allclose(
         served.serve(images), cnn.predict(images, verbose=0), atol=1e-6
     )
+
+
+@keras.saving.register_keras_serializable("test saving")
+class Named(keras.layers.Layer):
+    """A layer whose config, which Keras makes from its arguments, has no name."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inner = keras.layers.Dense(3)
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def named_in_a_graph():
+    x = keras.Input((6, 2))
+    return keras.Model(x, keras.layers.Flatten()(Named()(x)))
+
+
+def named_in_a_row():
+    return keras.Sequential([keras.Input((6, 2)), Named(), keras.layers.Flatten()])
+
+
+@pytest.mark.parametrize("make", [named_in_a_graph, named_in_a_row])
+def test_a_layer_whose_config_has_no_name_is_loaded_once(make, random, tmp_path):
+    x = random.normal(size=(8, 6, 2)).astype("float32")
+    model = quantize_model(make(), calibration_data=x)
+    model.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(
+        again.predict(x, verbose=0), model.predict(x, verbose=0)
+    )

@@ -60,6 +60,33 @@ def test_suggested_layers_help_a_model_of_4_bits(rows):
     assert len(weights) == 4
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", None])
+def test_one_output_of_two_classes_is_scored_by_accuracy(activation, rows):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(1, activation)])
+    kind = (model.predict(rows, verbose=0) > (0.5 if activation else 0.0)).astype(int)
+    quantize_model(model, calibration_data=rows)
+    assert sensitivity(model, (rows, kind)).float_score == 1.0
+    assert sensitivity(model, (rows, 1 - kind.ravel())).float_score == 0.0
+
+
+def test_a_join_is_suggested_with_the_layers_around_it(rows):
+    keras.utils.set_random_seed(0)
+    x = keras.Input((6,))
+    small = layers.Dense(4, name="small")(x)
+    large = layers.Rescaling(1000.0, name="large")(layers.Dense(4, name="inner")(x))
+    joined = layers.Concatenate(name="join")([small, layers.Reshape((4,))(large)])
+    first = layers.Dense(8, name="first")
+    model = keras.Model(x, layers.Dense(3, name="last")(first(joined)))
+    kernel = first.kernel.numpy()
+    kernel[4:] *= 1e-3
+    first.kernel.assign(kernel)
+    quantize_model(model, calibration_data=rows)
+    report = sensitivity(model, rows)
+    assert report.layers[0].name == "join"
+    assert set(report.suggestion()[:4]) == {"join", "small", "large", "first"}
+
+
 def test_draws_a_bar_for_each_layer(calibrated, rows):
     pytest.importorskip("matplotlib").use("Agg")
     ax = sensitivity(calibrated, rows).plot()
