@@ -55,9 +55,11 @@ class SelfAttention(keras.layers.Layer):
 class Subclassed(keras.Model):
     """The same layers in a model that is a class of its own."""
 
-    def __init__(self, description: str, **arguments: Any) -> None:
+    def __init__(
+        self, description: str, frozen: tuple[str, ...] = (), **arguments: Any
+    ) -> None:
         super().__init__(**arguments)
-        self.description = description
+        self.description, self.frozen = description, frozen
         plan = read(description)
         self.first, self.trunk, self.last, self.heads = _parts(plan)
         self.times = [layer.times for layer in plan.trunk]
@@ -71,13 +73,18 @@ class Subclassed(keras.Model):
                 layer.build(inside)
         for head in self.heads:
             head.build((None, WIDTH))
+        for layer in layers_in(self):
+            # Keras leaves it to the class to say what of it is frozen.
+            if layer.name in self.frozen:
+                layer.trainable = False
         self.built = True
 
     def call(self, x: Any) -> Any:
         return _applied(x, self.first, self.trunk, self.times, self.last, self.heads)
 
     def get_config(self) -> dict[str, Any]:
-        return {"description": self.description, "name": self.name}
+        frozen = [layer.name for layer in layers_in(self) if not layer.trainable]
+        return {"description": self.description, "frozen": frozen, "name": self.name}
 
 
 def layers_in(layer: keras.Layer) -> Iterator[keras.Layer]:

@@ -26,6 +26,12 @@ from tests.generated.building import (
 from tests.generated.description import Description
 
 _SAME = {"padding": "same"}
+_RECURRENT = {
+    "units": WIDTH,
+    "return_sequences": True,
+    # Keras's default, an orthogonal kernel, cannot be computed in bfloat16.
+    "recurrent_initializer": "glorot_uniform",
+}
 
 #: Layers by the kind of features that they work on.
 VECTOR = {
@@ -35,9 +41,9 @@ VECTOR = {
     "Dropout": {"rate": 0.3, "seed": 3},
 }
 MASKED = {
-    "SimpleRNN": {"units": WIDTH, "return_sequences": True},
-    "GRU": {"units": WIDTH, "return_sequences": True},
-    "LSTM": {"units": WIDTH, "return_sequences": True},
+    "SimpleRNN": _RECURRENT,
+    "GRU": _RECURRENT,
+    "LSTM": _RECURRENT,
     "MultiHeadAttention": {"num_heads": 2, "key_dim": 2, "use_bias": False},
     **VECTOR,
 }

@@ -13,7 +13,7 @@ import argparse
 import collections
 import gc
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +25,6 @@ from hypothesis import HealthCheck, Phase
 from tests.generated.all_laws import LAWS
 from tests.generated.description import features, kinds
 from tests.generated.law import Law
-
-#: Examples between a look at the clock and the next.
-_ROUND = 20
 
 
 @dataclass
@@ -60,6 +57,7 @@ def search(
     seed: int = 0,
     patience: float = 60,
     most: int = 3,
+    examples: int = 20,
     report: Any = print,
 ) -> Findings:
     """Try the laws in turns until the time is over.
@@ -70,6 +68,7 @@ def search(
         seed: The first of the seeds that are used one after the other.
         patience: Seconds for making a failure smaller.
         most: How many failures of a law are enough, after which it is left out.
+        examples: How many situations of a law are drawn from a seed.
         report: Is called with each failure at once.
     """
     findings, end = Findings(), time.monotonic() + 60 * minutes
@@ -79,7 +78,7 @@ def search(
         for name in left:
             if time.monotonic() >= end:
                 break
-            broken = _round(LAWS[name], seed, findings, patience)
+            broken = _round(LAWS[name], seed, examples, findings, patience)
             if broken is not None:
                 failures[name] += 1
                 findings.broken.setdefault(*broken)
@@ -91,22 +90,42 @@ def search(
     return findings
 
 
+def sample(
+    situations: Any,
+    check: Callable[[Any], None],
+    *,
+    seed: int,
+    examples: int,
+    shrink: bool,
+) -> None:
+    """Check some situations, always the same ones from the same seed.
+
+    Args:
+        situations: Draws them.
+        check: Raises where something is wrong.
+        seed: Determines, with `examples`, what is drawn.
+        examples: How many.
+        shrink: Whether to make a situation smaller in which something is wrong.
+    """
+    made = hypothesis.given(situations)(check)
+    settings = hypothesis.settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        # A training takes a second where Hypothesis expects milliseconds.
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, *([Phase.shrink] if shrink else [])],
+    )
+    hypothesis.seed(seed)(settings(made))()
+
+
 def _round(
-    law: Law, seed: int, findings: Findings, patience: float
+    law: Law, seed: int, examples: int, findings: Findings, patience: float
 ) -> tuple[str, str] | None:
     """Some examples of a law; the smallest that breaks it, and what the law says."""
     failing: dict[str, str] = {}
     first: list[float] = []
 
-    @hypothesis.seed(seed)
-    @hypothesis.settings(
-        max_examples=_ROUND,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink],
-    )
-    @hypothesis.given(law.situations)
     def check(situation: Any) -> None:
         if not first:
             findings.tried[law.name] += 1
@@ -122,7 +141,7 @@ def _round(
             raise
 
     try:
-        check()
+        sample(law.situations, check, seed=seed, examples=examples, shrink=True)
     except Exception:
         smallest = min(failing, key=len)
         return smallest, failing[smallest]
@@ -148,6 +167,7 @@ def _main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--patience", type=float, default=60)
     parser.add_argument("--most", type=int, default=3)
+    parser.add_argument("--examples", type=int, default=20)
     given = parser.parse_args()
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
@@ -158,7 +178,9 @@ def _main() -> None:
     if given.line:
         replay(given.line)
         return
-    print(search(given.minutes, given.laws, given.seed, given.patience, given.most))
+    settings = {name: vars(given)[name] for name in ("laws", "seed", "examples")}
+    limits = {name: vars(given)[name] for name in ("minutes", "patience", "most")}
+    print(search(**settings, **limits))
 
 
 if __name__ == "__main__":

@@ -3,32 +3,22 @@
 import collections
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
 
 import kopt
 from tests.generated import models, optimizers, stories
 from tests.generated.all_laws import LAWS
 from tests.generated.description import features
 from tests.generated.laws.units import INSIDE, LINEAR
-from tests.generated.search import names, search
+from tests.generated.search import names, sample, search
 
 
 def drawn(law, count):
     found = []
 
-    @settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate],
-    )
-    @given(law.situations)
     def collect(situation):
         found.append(situation)
 
-    collect()
+    sample(law.situations, collect, seed=0, examples=count, shrink=False)
     return found
 
 

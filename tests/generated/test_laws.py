@@ -1,27 +1,22 @@
 """A quick sample of situations for each law, the same ones in every run."""
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.generated.all_laws import LAWS
+from tests.generated.search import sample
+
+SEED = 0
 
 
 @pytest.mark.parametrize("name", sorted(LAWS))
 def test_a_law_holds_in_a_sample_of_situations(name):
     law = LAWS[name]
-
-    @settings(
-        max_examples=law.quick,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        print_blob=True,
-        # A training takes a second where Hypothesis expects milliseconds.
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        phases=[Phase.generate, Phase.shrink],
-    )
-    @given(law.situations)
-    def check(situation):
-        law.check(situation)
-
-    check()
+    try:
+        # To make a failure smaller takes minutes.
+        sample(law.situations, law.check, seed=SEED, examples=law.quick, shrink=False)
+    except Exception as error:
+        error.add_note(
+            "A smaller situation is found by: python -m tests.generated.search "
+            f"--laws {name} --seed {SEED} --examples {law.quick} --most 1"
+        )
+        raise
