@@ -20,9 +20,6 @@ from kopt._variables import check_gradients
 class KerasDoor(StateInWaiting):
     """What Keras calls, reduced to one hook: `take_step`."""
 
-    #: Whether constraints see updates alone, not batches whose gradients only gather.
-    constrains_updates = True
-
     def __init__(self, learning_rate: Any, **options: Any) -> None:
         super().__init__(_checked_rate(learning_rate), **options)
 

@@ -7,9 +7,11 @@ the moving average of one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
+import tensorflow as tf
 from keras.src.backend.common import global_state
 
 
@@ -20,11 +22,14 @@ class Update(NamedTuple):
         call: An object that stands for the call. Wrapped optimizers share the one of
             the outermost.
         optimizer: The innermost optimizer, the one that moves the variables.
+        branch: An object that stands for the branch of the call that is being traced;
+            the call itself where nothing is traced.
         around: The optimizers that stand around it, the outermost first.
     """
 
     call: Any
     optimizer: keras.optimizers.Optimizer
+    branch: Any = None
     around: tuple[keras.optimizers.Optimizer, ...] = ()
 
 
@@ -36,17 +41,27 @@ def running_update() -> Update | None:
     if not calls:
         return None
     *around, innermost = [scope.caller for scope in calls]
-    return Update(calls[0], innermost, tuple(around))
+    branch = calls[0] if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    return Update(calls[0], innermost, branch, tuple(around))
 
 
-def moves_variables(optimizer: keras.optimizers.Optimizer) -> Any:
-    """Whether this call updates variables: not so while gradients are gathered.
+def moves_variables(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+) -> Any:
+    """Whether this call updates any of some variables.
+
+    Not so while gradients are gathered, nor where an optimizer stands around another
+    one, which has updated them before.
 
     Returns:
-        `True`, or a boolean tensor where the optimizer accumulates gradients.
+        A boolean, or a boolean tensor where the optimizer accumulates gradients.
     """
+    if hasattr(optimizer, "inner_optimizer"):
+        return False
     steps = optimizer.gradient_accumulation_steps
-    if not steps or getattr(optimizer, "constrains_updates", False):
+    if hasattr(optimizer, "is_moving"):
+        return optimizer.is_moving(variables)
+    if not steps:
         return True
     # `iterations` counts updates; only the private counter knows the batches between.
     return keras.ops.equal((optimizer._iterations + 1) % steps, 0)

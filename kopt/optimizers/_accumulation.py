@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from kopt.optimizers._plan import Plan
@@ -65,6 +66,19 @@ class Counts:
         elif places != sorted(places):
             new = tf.gather(new, [places.index(i) for i in range(len(places))])
         return Received(due, new)
+
+    def due(self, places: Sequence[int]) -> Any:
+        """Which variables a batch will update that has gradients for some.
+
+        Args:
+            places: The positions of those with a gradient.
+
+        Returns:
+            A boolean vector by the position of all variables.
+        """
+        counts = tf.convert_to_tensor(self.variable.value)
+        received = np.isin(np.arange(counts.shape[0]), places)
+        return received & (counts + 1 >= self._every)
 
     def close(self, received: Received) -> Any:
         """Keep the counts; returns how far Keras's counter is to go."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kopt import _checks
 from kopt._keras.optimizer_adapter import KerasDoor
@@ -243,6 +244,28 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
         """What was settled about a variable when the optimizer was built."""
         assert self._engine is not None  # Only a built optimizer has variables.
         return self._engine.plans[position]
+
+    def due(self, positions: Sequence[int]) -> Any:
+        """Which variables the gradients of some will update, under accumulation.
+
+        Returns:
+            A boolean vector by the position of all variables, or `None` without
+            accumulation: each variable that has a gradient takes a step then.
+        """
+        assert self._engine is not None  # Only a built optimizer has variables.
+        counts = self._engine.counts
+        return None if counts is None else counts.due(positions)
+
+    def is_moving(self, variables: Sequence[keras.Variable]) -> Any:
+        """Whether any of some variables takes a step in the update that is going on.
+
+        For constraints, which are applied in updates, to variables that wait as well.
+        """
+        moving = self._engine.moving if self._engine else None
+        if moving is None:
+            return True
+        flags = [moving[id(v)] for v in variables if id(v) in moving]
+        return tf.reduce_any(flags) if flags else False
 
     def state_memory(self) -> int:
         """How many bytes the state takes: what is kept beside the weights.

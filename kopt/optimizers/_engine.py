@@ -39,6 +39,9 @@ class Engine:
         self.counts = self.averages = None
         if optimizer.gradient_accumulation_steps:
             self.counts = Counts(optimizer, len(plans))
+        #: While constraints are applied: which variables take a step, by `id`;
+        #: `None` where all that have a gradient do.
+        self.moving: dict[int, Any] | None = None
         if any(plan.average is not None for plan in plans):
             self.averages = Averages(optimizer, plans)
 
@@ -141,22 +144,24 @@ class Engine:
     ) -> None:
         """Update variables by their gradients; under `due` only where it is true."""
         ready = [self._readied(g, p) for g, p in zip(gradients, plans, strict=True)]
-        if due is None:
-            flags: list[Any] = [None] * len(plans)
-        else:
+        flags = [None] * len(plans) if due is None else due
+        if due is not None:
             # Norms and sums over all gradients are to be those of the due ones.
             ready = [_where(flag, g) for flag, g in zip(due, ready, strict=True)]
-            flags = due
         ready = self._clipped(ready)
-        steps = self._steps(ready, plans)
+        steps = self._steps(ready, plans, due)
         if due is None:
             self._for_each(self._updater.write, plans, ready, steps)
         else:
             self._for_each(self._write_where, plans, ready, steps, flags)
         # As in Keras, constraints come when all variables have moved: one may look at
         # several of them.
+        if due is not None:
+            pairs = zip(plans, due, strict=True)
+            self.moving = {id(plan.variable): flag for plan, flag in pairs}
         for plan, flag in zip(plans, flags, strict=True):
             constrain(plan.variable, flag)
+        self.moving = None
         if self.averages is None:
             return
         averaged = [i for i, plan in enumerate(plans) if plan.average is not None]
@@ -247,11 +252,22 @@ class Engine:
             for v, g in zip(values, gradients, strict=True)
         ]
 
-    def _steps(self, gradients: list[Any], plans: list[Plan]) -> list[Step]:
+    def _steps(
+        self, gradients: list[Any], plans: list[Plan], due: list[Any] | None
+    ) -> list[Step]:
         """Each variable's scalars; what variables share is computed once."""
         number = ops.cast(self._optimizer.iterations + 1, "float64")
         rate = self._optimizer.learning_rate
-        shared = self._shared(number, rate, gradients, plans)
+        states = [
+            {name: slot.value for name, slot in plan.state.items()} for plan in plans
+        ]
+        if due is not None:
+            # Nor are the states of the others to count in what variables share.
+            states = [
+                {name: tf.where(flag, slot, tf.zeros_like(slot)) for name, slot in s}
+                for flag, s in zip(due, (s.items() for s in states), strict=True)
+            ]
+        shared = self._shared(number, rate, gradients, plans, states)
         steps = {
             dtype: Step(
                 number=tf.cast(number, dtype),
@@ -263,7 +279,12 @@ class Engine:
         return [self._own(steps[plan.dtype], plan, number) for plan in plans]
 
     def _shared(
-        self, number: Any, rate: Any, gradients: list[Any], plans: list[Plan]
+        self,
+        number: Any,
+        rate: Any,
+        gradients: list[Any],
+        plans: list[Plan],
+        states: list[dict[str, Any]],
     ) -> dict[str, Any]:
         """What the method computes once for all variables; some of it is kept."""
         optimizer = self._optimizer
@@ -273,7 +294,7 @@ class Engine:
             Step(number, ops.cast(rate, "float64"), present),
             gradients,
             [plan.variable.value for plan in plans],
-            [{k: slot.value for k, slot in plan.state.items()} for plan in plans],
+            states,
         )
         for name, variable in kept.items():
             variable.assign(ops.cast(shared[name], variable.dtype))

@@ -45,11 +45,23 @@ class Batch(NamedTuple):
         tracks: The variables that have a gradient.
         gradients: Their gradients, as they were given.
         rate: The learning rate of the inner optimizer, a float64 scalar.
+        due: Which variables are going to take a step, a boolean vector by position,
+            where each of them counts the gradients that it accumulates; `None` where
+            all of the batch move together.
     """
 
     tracks: list[Track]
     gradients: list[Any]
     rate: Any
+    due: Any = None
+
+    def taken(self, moved: Any) -> Any:
+        """Which variables took a step, by position, or whether all of them did.
+
+        Args:
+            moved: A boolean tensor, whether any of them did.
+        """
+        return moved if self.due is None else self.due
 
 
 def make_tracks(wrapper: Wrapper, variables: Sequence[keras.Variable]) -> list[Track]:
@@ -154,14 +166,22 @@ def for_each(
     context.merge_call(meet, args=(when, list(columns), list(scalars)))
 
 
+def own(value: Any, track: Track) -> Any:
+    """A variable's own number, of a vector by position or of one for all."""
+    return value[track.index] if value.shape.rank else value
+
+
 def constrain(tracks: Sequence[Track], when: Any = None) -> None:
-    """Apply the constraints that variables have, where `when` holds."""
+    """Apply the constraints that variables have, where `when` holds.
+
+    `when` is a boolean, for all of them or by their position.
+    """
     for track in tracks:
         variable = track.variable
         if variable.constraint is not None:
             value = tf.convert_to_tensor(variable.constraint(variable))
             if when is not None:
-                value = tf.where(when, value, read(variable))
+                value = tf.where(own(when, track), value, read(variable))
             variable.assign(value)
 
 

@@ -68,8 +68,9 @@ class TwoPoints:
 
     def count_steps(self, batch: Batch, moved: Any) -> Any:
         """Count a step of some variables, if `moved`; returns the steps of all."""
-        one = tf.cast(moved, "int32")
-        taken = ops.cast(self.inner_optimizer.iterations, "int32") - one
+        taken = ops.cast(self.inner_optimizer.iterations, "int32")
+        taken = taken - tf.cast(moved, "int32")
+        one = tf.cast(batch.taken(moved), "int32")
         steps = tf.convert_to_tensor(self.numbers["steps"].value)
         steps = tf.where(steps == UNKNOWN, taken, steps) + one * self.among(batch)
         self.numbers["steps"].assign(steps)

@@ -14,11 +14,12 @@ from keras import ops
 from kopt._keras.optimizer_adapter import KerasDoor
 from kopt._variables import checked_variables
 from kopt.optimizers import _saving
+from kopt.optimizers._base import Optimizer
 from kopt.optimizers._fingerprints import Fingerprints
 from kopt.optimizers._places import NEW, Places
 from kopt.optimizers._plan import Slot
 from kopt.optimizers._resetting import Resettable, reset
-from kopt.optimizers._tracks import Batch, make_tracks
+from kopt.optimizers._tracks import Batch, Track, make_tracks
 from kopt.optimizers._two_points import UNKNOWN, TwoPoints
 
 
@@ -86,7 +87,8 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
     def after_step(self, batch: Batch, before: Any, moved: Any) -> None:
         """Go on from where the inner optimizer has brought the weights.
 
-        `moved` is a boolean tensor: whether it took a step, or only accumulated.
+        `moved` is a boolean tensor: whether it took a step, or only accumulated. Which
+        variables took it says `batch.taken(moved)`; the others are to stay.
         """
         raise NotImplementedError
 
@@ -190,6 +192,7 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
                 tracks=[track for track, _ in pairs],
                 gradients=[gradient for _, gradient in pairs],
                 rate=ops.cast(inner.learning_rate, "float64"),
+                due=self._due([track for track, _ in pairs]),
             )
             count = ops.cast(inner.iterations, "int64")
             before = self.before_step(batch)
@@ -296,6 +299,12 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
             if np.ndim(count) == 0:
                 stored[name] = np.full(len(self._tracks), count)
         return stored
+
+    def _due(self, tracks: list[Track]) -> Any:
+        inner = innermost(self.inner_optimizer)
+        if not isinstance(inner, Optimizer):
+            return None  # All variables of Keras's accumulate together.
+        return inner.due([track.index for track in tracks])
 
     def _average_instead(self) -> str:
         own = type(self).__name__

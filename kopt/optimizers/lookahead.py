@@ -77,7 +77,7 @@ class Lookahead(Wrapper):
 
     def after_step(self, batch: Batch, before: Any, moved: Any) -> None:
         steps = self.count_steps(batch, moved)
-        due = moved & (steps % self.sync_period == 0)
+        due = batch.taken(moved) & (steps % self.sync_period == 0)
         mine = tf.gather(due, [track.index for track in batch.tracks])
         # One that had no gradient has not moved, and does not move back either.
         for_each(

@@ -18,6 +18,7 @@ from kopt.optimizers._tracks import (
     Track,
     constrain,
     for_each,
+    own,
     read,
     summed_over_replicas,
     write,
@@ -118,7 +119,7 @@ class Mechanic(Wrapper):
 
     def before_step(self, batch: Batch) -> Any:
         weights = [read(track.variable, track.dtype) for track in batch.tracks]
-        return weights, self._reward(batch, weights)
+        return weights, self._reward(batch, _of_the_due(batch, weights))
 
     def after_step(self, batch: Batch, before: Any, moved: Any) -> None:
         weights, h = before
@@ -128,12 +129,13 @@ class Mechanic(Wrapper):
             value = tf.where(moved, value, state[name])
             self.numbers[name].assign(tf.cast(value, self.numbers[name].dtype))
         scale = tf.reduce_sum(new["s"])
-        for_each(_rescale, batch.tracks, weights, scalars=[scale, moved])
-        constrain(batch.tracks, when=moved)
+        taken = batch.taken(moved)
+        for_each(_rescale, batch.tracks, weights, scalars=[scale, taken])
+        constrain(batch.tracks, when=taken)
 
     def _reward(self, batch: Batch, weights: list[Any]) -> Any:
         """How far the path so far went downhill, by the present gradient."""
-        gradients = self._gradients(batch)
+        gradients = _of_the_due(batch, self._gradients(batch))
         paths = [read(track.slots["path"]) for track in batch.tracks]
         pull = 0.0
         if self.weight_decay:
@@ -169,7 +171,18 @@ class Mechanic(Wrapper):
         ]
 
 
-def _rescale(track: Track, weights: Any, scale: Any, moved: Any) -> None:
+def _of_the_due(batch: Batch, values: list[Any]) -> list[Any]:
+    """Values for each variable, zeros for those that wait for more gradients."""
+    if batch.due is None:
+        return values
+    return [
+        tf.where(batch.due[track.index], value, tf.zeros_like(value))
+        for track, value in zip(batch.tracks, values, strict=True)
+    ]
+
+
+def _rescale(track: Track, weights: Any, scale: Any, taken: Any) -> None:
+    moved = own(taken, track)
     path = read(track.slots["path"])
     longer = path + (read(track.variable, track.dtype) - weights)
     scaled = read(track.slots["origin"]) + tf.cast(scale, track.dtype) * longer

@@ -11,7 +11,7 @@ import tensorflow as tf
 from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer
-from kopt.optimizers._tracks import Batch, Track, constrain, for_each, read, write
+from kopt.optimizers._tracks import Batch, Track, constrain, for_each, own, read, write
 from kopt.optimizers._wrapper import Wrapper, innermost
 from kopt.optimizers.sgd import SGD
 
@@ -86,18 +86,25 @@ class MomentumSAM(Wrapper):
         downhill = isinstance(inner, (keras.optimizers.SGD, SGD))
         self._sign = 1.0 if downhill else -1.0
 
-    def before_step(self, batch: Batch) -> None:
+    def before_step(self, batch: Batch) -> Any:
+        held = [read(t.variable) for t in batch.tracks] if batch.due is not None else []
         for_each(_to_weights, batch.tracks)
+        return held
 
     def after_step(self, batch: Batch, before: Any, moved: Any) -> None:
-        squares = [
-            tf.reduce_sum(tf.square(read(self._momenta[track.index], track.dtype)))
-            for track in batch.tracks
-        ]
+        squares = [self._square(track, batch.due) for track in batch.tracks]
         norm = tf.sqrt(tf.add_n([tf.cast(square, "float64") for square in squares]))
         scale = self._sign * self.rho / (norm + 1e-12)
         for_each(self._displace, batch.tracks, scalars=[scale])
-        constrain(batch.tracks)
+        constrain(batch.tracks, when=batch.due)
+        if batch.due is not None:
+            # Those that wait stay where they were, whatever the norm is now.
+            for_each(_stay, batch.tracks, before, scalars=[batch.due])
+
+    def _square(self, track: Track, due: Any) -> Any:
+        momentum = read(self._momenta[track.index], track.dtype)
+        square = tf.reduce_sum(tf.square(momentum))
+        return square if due is None else square * tf.cast(own(due, track), track.dtype)
 
     def _displace(self, track: Track, scale: Any) -> None:
         weights = read(track.variable, track.dtype)
@@ -109,6 +116,10 @@ class MomentumSAM(Wrapper):
         momentum = read(self._momenta[track.index], track.dtype)
         write(track.slots["weights"], weights)
         write(track.variable, weights + tf.cast(scale, track.dtype) * momentum)
+
+
+def _stay(track: Track, held: Any, due: Any) -> None:
+    write(track.variable, tf.where(own(due, track), read(track.variable), held))
 
 
 def _to_weights(track: Track) -> None:

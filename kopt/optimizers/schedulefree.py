@@ -14,7 +14,7 @@ from kopt._keras.optimizer_adapter import schedule
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer
 from kopt.optimizers._plan import Slot
-from kopt.optimizers._tracks import Batch, Track, constrain, for_each, read, write
+from kopt.optimizers._tracks import Batch, Track, constrain, for_each, own, read, write
 from kopt.optimizers._wrapper import Wrapper, innermost
 
 
@@ -140,7 +140,7 @@ class ScheduleFree(Wrapper):
         for_each(_to_z, batch.tracks)
 
     def after_step(self, batch: Batch, before: Any, moved: Any) -> None:
-        taken = tf.cast(moved, "float64")
+        taken = tf.cast(batch.taken(moved), "float64")
         step = tf.cast(tf.convert_to_tensor(self.iterations), "float64")
         old = read(self.numbers["highest_rate"], "float64")
         highest = tf.maximum(old, batch.rate)
@@ -152,14 +152,14 @@ class ScheduleFree(Wrapper):
         self._keep("weight_sum", total)
         scalars = [share, batch.rate * taken]
         for_each(self._interpolate, batch.tracks, scalars=scalars)
-        constrain(batch.tracks)
+        constrain(batch.tracks, when=batch.due)
 
     def _keep(self, name: str, value: Any) -> None:
         self.numbers[name].assign(tf.cast(value, self.numbers[name].dtype))
 
     def _interpolate(self, track: Track, share: Any, rate: Any) -> None:
         share = tf.cast(share[track.index], track.dtype)
-        rate = tf.cast(rate, track.dtype)
+        rate = tf.cast(own(rate, track), track.dtype)
         old, x = read(track.slots["z"]), read(track.slots["x"])
         z = read(track.variable, track.dtype)
         if track.variable.dtype != track.dtype:

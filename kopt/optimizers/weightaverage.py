@@ -110,7 +110,7 @@ class WeightAverage(Wrapper):
 
     def after_step(self, batch: Batch, before: Any, moved: Any) -> None:
         steps = self.count_steps(batch, moved) - self.start
-        due = moved & (steps > 0) & ((steps - 1) % self.every == 0)
+        due = batch.taken(moved) & (steps > 0) & ((steps - 1) % self.every == 0)
         # Those that have counted before this one.
         count = tf.cast((steps - 1) // self.every, "float64")
         share = 1 / (count + 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import keras
 import numpy as np
@@ -116,7 +116,8 @@ class MaskGroup(tf.Module):
         self.memories = [member.memory for member in members]
         # The training step that comes next, from 1.
         self.step = _state_variable(members[0].variable, np.array(1), "pruning_step")
-        self._counted: WeakSet[Any] = WeakSet()
+        # Of each call of an optimizer the branches in which it was counted.
+        self._counted: WeakKeyDictionary[Any, WeakSet[Any]] = WeakKeyDictionary()
         # Not `None` while the masks are of weights that may be replaced; see `copied`.
         self._provisional: keras.Variable | None = None
         for member in self.members:
@@ -174,10 +175,14 @@ class MaskGroup(tf.Module):
         All variables of the group were updated by now and none of them masked, so a
         weight that was zero can win its place back.
         """
-        if update.call in self._counted:
+        seen = self._counted.setdefault(update.call, WeakSet())
+        if update.branch in seen:
             return
-        self._counted.add(update.call)
-        moved = moves_variables(update.optimizer)
+        seen.add(update.branch)
+        members = [member.variable for member in self.members]
+        moved = moves_variables(update.optimizer, members)
+        if moved is False:
+            return
         self.step.assign_add(ops.cast(moved, "int64"))
         for member in self.members:
             updated = weights if member is caller else member.variable

@@ -57,7 +57,7 @@ def test_no_optimizer_is_running_outside_of_its_call():
 def test_variables_move_at_the_last_of_the_accumulated_batches():
     variable = keras.Variable([1.0])
     optimizer = keras.optimizers.SGD(gradient_accumulation_steps=3)
-    variable.constraint = Spy(lambda: bool(moves_variables(optimizer)))
+    variable.constraint = Spy(lambda: bool(moves_variables(optimizer, [variable])))
     values = []
     for _ in range(6):
         apply_once(optimizer, variable)
@@ -68,7 +68,7 @@ def test_variables_move_at_the_last_of_the_accumulated_batches():
 
 
 def test_variables_move_at_every_batch_without_accumulation():
-    assert moves_variables(keras.optimizers.SGD()) is True
+    assert moves_variables(keras.optimizers.SGD(), []) is True
 
 
 def test_the_moving_average_of_a_variable_is_the_optimizers():

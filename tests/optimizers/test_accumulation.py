@@ -92,6 +92,22 @@ def test_the_joint_norm_is_that_of_the_variables_that_are_updated():
     np.testing.assert_allclose(values([a, b]), [1.0, 0.9], rtol=1e-6)
 
 
+def test_an_estimate_for_all_variables_is_that_of_those_that_are_updated():
+    def estimates(every, batches):
+        variables = [keras.Variable([1.0]) for _ in range(2)]
+        optimizer = kopt.Prodigy(d0=0.1, gradient_accumulation_steps=every)
+        optimizer.build(variables)
+        for places in batches:
+            apply(optimizer, *((1.0, variables[place]) for place in places))
+        return optimizer.shared_state["d"].numpy(), *values(variables)
+
+    # From the second batch on one of the two is updated, while the other waits.
+    parts = estimates(2, [(0,), *[(0, 1)] * 5])
+    whole = estimates(None, [(0,), (1,), (0,), (1,), (0,)])
+    assert parts[0] > 0.11
+    np.testing.assert_allclose(parts, whole, rtol=1e-6)
+
+
 def test_decay_averages_and_constraints_leave_a_variable_that_waits():
     variables = [keras.Variable([2.0]), keras.Variable([2.0])]
     options = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 1}

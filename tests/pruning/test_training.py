@@ -177,6 +177,35 @@ def test_a_variable_without_a_gradient_takes_no_step():
     assert steps(model) == [2, 1]
 
 
+@pytest.mark.parametrize(
+    ("wrapper", "scope", "expected", "compiled"),
+    [
+        (None, "local", [3, 2], False),
+        (None, "local", [3, 2], True),
+        (None, "global", [4], True),
+        (kopt.Mechanic, "local", [3, 2], False),
+        (kopt.Lookahead, "global", [4], True),
+    ],
+)
+def test_a_step_is_an_update_of_a_variable_that_waited_for_it(
+    wrapper, scope, expected, compiled
+):
+    model = pruned_mlp(scope=scope)
+    optimizer = kopt.SGD(0.1, gradient_accumulation_steps=2)
+    optimizer = wrapper(optimizer) if wrapper else optimizer
+    kernels = [layer.kernel for layer in model.layers]
+    optimizer.build(kernels)
+
+    def step(places):
+        variables = [kernels[place] for place in places]
+        optimizer.apply([tf.ones_like(v) for v in variables], variables)
+
+    # The first kernel is updated by the second and the fourth, the second by the third.
+    for places in ((0,), (0, 1), (0, 1), (0,)):
+        (tf.function(step) if compiled else step)(places)
+    assert steps(model) == expected
+
+
 def test_an_optimizer_that_wraps_another_counts_once():
     class Twice(optimizers.SGD):
         """Constrains the weights again after its inner optimizer."""

@@ -14,6 +14,21 @@ from tests.generated.description import Description
 from tests.generated.law import law
 from tests.generated.optimizers import METHODS, OPTIMIZER, Optimizer, optimizers
 
+#: The shapes of the two variables of `Gaps`.
+_SHAPES = ((3, 2), (4,))
+_GAP_FLAGS = (
+    "decay",
+    "l2",
+    "cautious decay",
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "cautious",
+    "centralization",
+    "agc",
+    "ema",
+    "ema overwriting",
+)
 #: Methods without bias correction: their steps do not depend on the update's number.
 _WITHOUT_NUMBER = ("SGD", "Lion", "Adagrad", "RMSprop")
 
@@ -72,6 +87,92 @@ def lists_in_turns_accumulate_each_for_itself(case: Turns) -> None:
             atol=1e-5,
             err_msg=f"list {which} did not move by the means of its own batches",
         )
+
+
+@dataclass(frozen=True, repr=False)
+class Gaps(Description):
+    """Batches that have gradients for some of two variables.
+
+    Args:
+        optimizer: The optimizer, without accumulation.
+        batches: Which of the variables have a gradient in each batch.
+        every: How many gradients make an update.
+        graph: Whether steps are traced.
+    """
+
+    optimizer: Optimizer = OPTIMIZER
+    batches: tuple[tuple[int, ...], ...] = ((0,), (0, 1))
+    every: int = 2
+    graph: bool = False
+
+
+@st.composite
+def _gaps(draw: Any) -> Gaps:
+    optimizer = draw(optimizers(flags=_GAP_FLAGS, groups=False))
+    batch = st.sampled_from(((0,), (1,), (0, 1), (0, 1)))
+    batches = draw(st.lists(batch, min_size=3, max_size=8))
+    # Of two or of four, so that sums and means do not round.
+    every = draw(st.sampled_from((2, 2, 4)))
+    return Gaps(optimizer, tuple(batches), every, draw(st.integers(0, 7)) == 7)
+
+
+@law(_gaps(), quick=8)
+def a_variable_waits_for_its_own_gradients(case: Gaps) -> None:
+    """It stays meanwhile, and moves by their mean as if there were no others.
+
+    What comes out is what updates give that have gradients for those variables alone
+    that do not wait.
+    """
+    generator = np.random.default_rng(0)
+    options = {**case.optimizer.options, "gradient_accumulation_steps": case.every}
+    parts = _Stepping(case.optimizer.but(options=options), case.graph)
+    whole = _Stepping(case.optimizer, case.graph)
+    gathered: list[list[np.ndarray]] = [[], []]
+    for batch in case.batches:
+        gradients = {k: generator.integers(-9, 9, size=_SHAPES[k]) / 8 for k in batch}
+        due = {}
+        for which, gradient in gradients.items():
+            gathered[which].append(gradient)
+            if len(gathered[which]) == case.every:
+                due[which] = np.mean(gathered[which], axis=0)
+                gathered[which] = []
+        before = parts.values()
+        parts.step(gradients)
+        if due:
+            whole.step(due)
+        for which, (value, old) in enumerate(zip(parts.values(), before, strict=True)):
+            if which not in due:
+                np.testing.assert_array_equal(value, old, f"{which} moved in {batch}")
+        assert_close(parts, whole)
+    for stepping in (parts, whole):
+        stepping.optimizer.swap_to_eval()
+    assert_close(parts, whole)
+
+
+def assert_close(one: _Stepping, other: _Stepping) -> None:
+    for value, expected in zip(one.values(), other.values(), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-6)
+
+
+class _Stepping:
+    """Two variables, and an optimizer that moves some of them."""
+
+    def __init__(self, optimizer: Optimizer, graph: bool) -> None:
+        generator = np.random.default_rng(1)
+        self.variables = [keras.Variable(generator.normal(size=s)) for s in _SHAPES]
+        self.optimizer = optimizer.build()
+        self.optimizer.build(self.variables)
+        self.apply = tf.function(self._apply) if graph else self._apply
+
+    def _apply(self, gradients: dict[int, Any]) -> None:
+        chosen = [self.variables[which] for which in gradients]
+        self.optimizer.apply(list(gradients.values()), chosen)
+
+    def step(self, gradients: dict[int, np.ndarray]) -> None:
+        self.apply({k: tf.constant(g, "float32") for k, g in gradients.items()})
+
+    def values(self) -> list[np.ndarray]:
+        return [variable.numpy() for variable in self.variables]
 
 
 def _zipped(rounds: list[list[Any]]) -> list[list[Any]]:
