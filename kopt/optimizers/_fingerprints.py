@@ -3,8 +3,11 @@
 `set_weights`, `load_weights`, `EarlyStopping(restore_best_weights=True)` or a hand-made
 assignment leave no trace that an optimizer could read. So it notes some of the numbers
 that it wrote last, and compares them bit for bit when it is called again. The numbers
-lie along the diagonal of each variable as a matrix, so that a change of all weights, or
-of most units or most inputs, meets some of them; small variables are noted whole.
+lie along the diagonal of each variable as a matrix, and around where that ends, so that
+they meet every unit and every input of up to 4096; variables of up to 256 numbers are
+noted whole. What stays unnoticed is a change of some numbers of a larger variable that
+are neither a whole row nor a whole column of it, or of a few of more than 4096 rows.
+A sum over all the bits would notice that too, and take a quarter of a wrapper's step.
 """
 
 from __future__ import annotations
@@ -18,9 +21,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# A step costs two gathers of so many numbers a variable, which does not show beside its
+# A step costs two gathers of so many numbers a variable, which do not show beside its
 # arithmetic.
-_AT_MOST = 256
+_WHOLE, _AT_MOST = 256, 4096
 
 
 class Fingerprints:
@@ -116,11 +119,15 @@ def _noted(variable: keras.Variable, places: np.ndarray) -> Any:
 def _places(shape: tuple[int, ...]) -> np.ndarray:
     """Positions of the numbers to note, of shape `(count, rank)`."""
     size = math.prod(shape)
-    if size <= _AT_MOST:
+    if size <= _WHOLE:
         return np.zeros((size, len(shape)), "int32")  # All of them.
     columns = shape[-1]
     rows = size // columns
-    steps = np.linspace(0, max(rows, columns) - 1, _AT_MOST).astype("int64")
-    # Each step goes on by one row and one column, and around where they end.
-    flat = (steps % rows) * columns + steps % columns
+    longest = max(rows, columns)
+    steps = np.arange(max(longest, _WHOLE))
+    if longest > _AT_MOST:
+        steps = np.linspace(0, longest - 1, _AT_MOST).astype("int64")
+    # Each step goes on by one row and one column, and around where they end; the second
+    # time around lies beside the first.
+    flat = (steps % rows) * columns + (steps + steps // longest) % columns
     return np.stack(np.unravel_index(flat, shape), axis=-1).astype("int32")

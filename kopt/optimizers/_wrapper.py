@@ -43,7 +43,8 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
     callback that restores the best ones) are where training goes on: what the wrapper
     keeps for these variables starts again from them. So it does for a variable that is
     not trainable any more, which stays where it is. Whether a variable was written is
-    seen by some of its numbers, up to 256 along its diagonal.
+    seen by some of its numbers: by all of up to 256, and in each row and each column of
+    up to 4096. A single number of a large kernel that was set by hand is not noticed.
 
     A subclass names its slots and writes `before_step` and `after_step`.
 
