@@ -31,6 +31,7 @@ class StateInWaiting(keras.optimizers.Optimizer):
             ValueError: If the optimizer is built and a number or shape differs.
         """
         self.__dict__["announced"] = False
+        weights = [_numbers(weight) for weight in weights]
         variables = self.variables
         shapes = [tuple(variable.shape) for variable in variables]
         given = [tuple(np.shape(weight)) for weight in weights]
@@ -38,7 +39,7 @@ class StateInWaiting(keras.optimizers.Optimizer):
             for variable, weight in zip(variables, weights, strict=True):
                 variable.assign(weight)
         elif not self.built:
-            self.__dict__["waiting"] = [np.array(weight) for weight in weights]
+            self.__dict__["waiting"] = weights
         else:
             raise ValueError(
                 f"`set_weights` needs one array for each of {self.name}'s "
@@ -91,3 +92,11 @@ class StateInWaiting(keras.optimizers.Optimizer):
                 "and cannot be saved before it is taken up. Call "
                 "`model.optimizer.build(model.trainable_variables)` before you save."
             )
+
+
+def _numbers(weight: Any) -> np.ndarray:
+    """An array of numbers; an `.h5` file gives bfloat16 as bytes without a meaning."""
+    array = np.array(weight)
+    if array.dtype.kind == "V" and array.dtype.itemsize == 2:
+        return array.view(tf.bfloat16.as_numpy_dtype)
+    return array

@@ -66,6 +66,8 @@ class MomentumSAM(Wrapper):
     copies = ("weights",)
     evaluates_at = "weights"
     displaces = True
+    #: Which way of the momentum is up.
+    _sign: float
 
     def __init__(
         self, inner_optimizer: Any, rho: float = 0.3, name: str = "momentum_sam"
@@ -77,6 +79,8 @@ class MomentumSAM(Wrapper):
         if self.built:
             return
         super().build(variables)
+        if not self.built:
+            return  # There were no variables.
         inner = innermost(self.inner_optimizer)
         # Past `__setattr__`: they are the inner optimizer's.
         self.__dict__["_momenta"] = {

@@ -166,7 +166,7 @@ class Muon(Optimizer):
         self._axes: dict[int, tuple[int, ...]] = {}
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        if not self.built:
+        if variables and not self.built:
             self._choose(list(variables))
         super().build(variables)
 

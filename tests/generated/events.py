@@ -14,7 +14,7 @@ import tensorflow as tf
 import kopt
 from tests.generated.building import layers_in
 from tests.generated.description import Description
-from tests.generated.training import Training
+from tests.generated.training import MODES, Training
 
 
 @dataclass(frozen=True, repr=False)
@@ -193,6 +193,15 @@ class SaveAndLoad(Description):
             else:
                 training.model.save(path)
                 training.model = keras.saving.load_model(path)
+            if self.suffix == ".h5":
+                _run_as_before(training)
+
+
+def _run_as_before(training: Training) -> None:
+    """Bring back what an `.h5` file does not hold, and other rounding comes from."""
+    mode = {"run_eagerly": False, **MODES[training.situation.mode]}
+    for name, value in mode.items():
+        setattr(training.model, name, value)
 
 
 def _rebuild(training: Training) -> None:

@@ -12,4 +12,13 @@ FOUND = [
             "Optimizer('Adam', wrapper='WeightAverage')",
         )
     ),
+    *(
+        "a_file_changes_nothing_that_follows(Situation("
+        f"optimizer={optimizer}, story=(Fit(), SaveAndLoad('.h5'), Fit())))"
+        for optimizer in (
+            "Optimizer('CAME')",
+            "Optimizer('Muon')",
+            "Optimizer('Adam', {'state_dtype': 'bfloat16'})",
+        )
+    ),
 ]

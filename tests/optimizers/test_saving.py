@@ -206,6 +206,13 @@ def saved_as_h5(path, optimizer=None):
     return keras.saving.load_model(path)
 
 
+@pytest.mark.parametrize("make", [kopt.Muon, lambda: kopt.MomentumSAM(kopt.Adam())])
+def test_a_build_on_nothing_waits_for_variables(make):
+    optimizer = make()
+    optimizer.build([])
+    assert not optimizer.built
+
+
 def test_an_h5_file_of_a_model_that_was_not_trained_loads_in_silence(tmp_path):
     model = hidden()
     model.compile(kopt.Adam(0.25), keras.losses.MeanSquaredError())
