@@ -52,7 +52,7 @@ def _kept(draw: Any) -> Kept:
     return Kept(by, situation, draw(st.integers(2, 4)), draw(st.integers(1, 3)))
 
 
-@law(_kept(), quick=4)
+@law(_kept(), quick=2)
 def what_is_kept_scores_what_the_history_says(case: Kept) -> None:
     training = Training(case.situation)
     x, y = training.data(case.batches)

@@ -28,7 +28,7 @@ def _situations(draw: Any) -> Situation:
     return Situation(model, optimizer, (*story[:-1], events.NotANumber(), story[-1]))
 
 
-@law(_situations(), quick=4)
+@law(_situations(), quick=2)
 def a_batch_that_is_not_finite_changes_nothing(situation: Situation) -> None:
     training = Training(situation)
     for event in situation.story:

@@ -34,7 +34,7 @@ def _situations(draw: Any) -> Situation:
     return Situation(model, optimizer, story, sharpness=sharp)
 
 
-@law(_situations(), quick=14)
+@law(_situations(), quick=6)
 def what_has_no_gradient_stays(situation: Situation) -> None:
     """Frozen weights, heads without a loss, and what never had a gradient, stay."""
     training = Training(situation)
@@ -78,7 +78,7 @@ def _averaged(draw: Any) -> Situation:
     return Situation(model, optimizer, (*steps, events.Fit(draw(st.integers(1, 3)))))
 
 
-@law(_averaged(), quick=8)
+@law(_averaged(), quick=4)
 def an_average_lies_between_what_it_averages(situation: Situation) -> None:
     """With gradients missing at first, too: it begins with its variable's value."""
     training = Training(situation)

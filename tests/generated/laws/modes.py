@@ -60,7 +60,7 @@ def _situations(draw: Any) -> OtherMode:
     return OtherMode(mode, Situation(model, optimizer, story, sharpness=sharp))
 
 
-@law(_situations(), quick=3)
+@law(_situations(), quick=1)
 def eager_graph_and_jit_agree(case: OtherMode) -> None:
     other = case.situation.but(mode=case.mode)
     assert_same(run(case.situation), run(other), case.situation)
@@ -78,6 +78,6 @@ def _replicated(draw: Any) -> Situation:
     return Situation(model, optimizer, story, sharpness=sharp, mode="graph")
 
 
-@law(_replicated(), quick=2)
+@law(_replicated(), quick=1)
 def two_replicas_train_as_one(situation: Situation) -> None:
     assert_same(run(situation), run(situation, strategy=two_replicas()), situation)

@@ -80,7 +80,7 @@ def _situations(draw: Any) -> Neutral:
     return Neutral(option, Situation(model, optimizer, story))
 
 
-@law(_situations(), quick=10)
+@law(_situations(), quick=5)
 def a_neutral_option_changes_nothing(case: Neutral) -> None:
     records = [r for r in run(case.with_it()) if r.event not in CHANGES.values()]
     assert_same(run(case.situation), records, case.situation)
@@ -96,7 +96,7 @@ def _accumulated(draw: Any) -> Situation:
     return Situation(model, optimizer, (events.TrainOnBatch(batches),), batch=8)
 
 
-@law(_accumulated(), quick=5)
+@law(_accumulated(), quick=3)
 def batches_that_are_accumulated_are_one_batch(whole: Situation) -> None:
     (event,) = whole.story
     parts = whole.but(

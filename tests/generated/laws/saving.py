@@ -44,7 +44,7 @@ def _situations(draw: Any) -> Situation:
     return Situation(model, optimizer, (story[0], saving, *story[1:]))
 
 
-@law(_situations(), quick=8)
+@law(_situations(), quick=4)
 def a_file_changes_nothing_that_follows(situation: Situation) -> None:
     try:
         saved = run(situation)

@@ -116,7 +116,7 @@ def _gaps(draw: Any) -> Gaps:
     return Gaps(optimizer, tuple(batches), every, draw(st.integers(0, 7)) == 7)
 
 
-@law(_gaps(), quick=8)
+@law(_gaps(), quick=4)
 def a_variable_waits_for_its_own_gradients(case: Gaps) -> None:
     """It stays meanwhile, and moves by their mean as if there were no others.
 

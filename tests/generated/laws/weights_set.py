@@ -32,7 +32,7 @@ def _reset(draw: Any) -> Situation:
     return Situation(model, optimizer, (*story, events.SetWeights(), ending))
 
 
-@law(_reset(), quick=8)
+@law(_reset(), quick=3)
 def training_starts_from_weights_that_were_set(situation: Situation) -> None:
     """The first loss is theirs, and the first step a step from there."""
     *_, there, end = run(situation)
@@ -93,7 +93,7 @@ def _looks(draw: Any) -> Look:
     return Look(how, Situation(model, optimizer, story), swap)
 
 
-@law(_looks(), quick=6)
+@law(_looks(), quick=3)
 def a_look_leaves_no_trace(look: Look) -> None:
     training = Training(look.situation)
     training.run()
@@ -138,7 +138,7 @@ def _interrupted(draw: Any) -> Situation:
     return Situation(model, optimizer, (fit,))
 
 
-@law(_interrupted(), quick=4)
+@law(_interrupted(), quick=2)
 def training_goes_on_after_an_interrupted_validation(situation: Situation) -> None:
     training = Training(situation)
     training.again = False
