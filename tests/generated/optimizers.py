@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,12 +39,6 @@ PRESETS = tuple(
     if "inner_optimizer" not in inspect.signature(getattr(kopt, name)).parameters
 )
 WRAPPERS = tuple(name for name in _of_kind(wraps=True) if name not in PRESETS)
-#: Those that have a momentum, which MomentumSAM follows.
-_WITH_MOMENTUM = tuple(
-    name
-    for name in METHODS
-    if "momentum" in getattr(kopt, name)().slots(keras.Variable([[1.0]]))
-)
 #: Wrappers that evaluate at an average of the weights that they train.
 AVERAGES = ("WeightAverage", "Lookahead")
 #: What methods need to move a small model at all.
@@ -169,8 +164,8 @@ def optimizers(
     wrapper = None
     if method not in PRESETS and any(wrappers) and draw(st.booleans()):
         wrapper = draw(st.sampled_from(wrappers))
-    if wrapper == "MomentumSAM" and method not in _WITH_MOMENTUM:
-        method = draw(st.sampled_from(_WITH_MOMENTUM))
+    if wrapper == "MomentumSAM" and method not in _with_momentum():
+        method = draw(st.sampled_from(_with_momentum()))
     chosen: list[str] = []
     for flag in draw(st.lists(st.sampled_from(flags), max_size=3, unique=True)):
         alike = next((names for names in _ALIKE if flag in names), (flag,))
@@ -182,6 +177,13 @@ def optimizers(
             chosen.append(flag)
     options = {name: v for flag in chosen for name, v in FLAGS[flag].items()}
     return Optimizer(method, options, draw(_groups()) if groups else (), wrapper)
+
+
+@functools.cache
+def _with_momentum() -> tuple[str, ...]:
+    """The methods that have a momentum, which MomentumSAM follows."""
+    variable = keras.Variable([[1.0]])
+    return tuple(n for n in METHODS if "momentum" in getattr(kopt, n)().slots(variable))
 
 
 def _groups() -> st.SearchStrategy[tuple[Group, ...]]:

@@ -79,6 +79,8 @@ def stories(
     frozen: list[int] = []
     drawn = [draw(_training(optimizer, kinds))]
     for kind in draw(st.lists(st.sampled_from(kinds), max_size=most)):
+        if kind is Prune and Prune() in drawn:
+            continue  # A model is pruned once.
         if kind not in (Freeze, Unfreeze):
             drawn.append(draw(event(kind, model, optimizer)))
         elif frozen and draw(st.booleans()):

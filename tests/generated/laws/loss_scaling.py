@@ -25,6 +25,11 @@ def _situations(draw: Any) -> Situation:
     model = draw(models(policies=("mixed_float16",), without=without))
     optimizer = draw(optimizers())
     story = draw(stories.stories(model, optimizer, _EVENTS))
+    # EvalWeights brings a model back to its training weights before any next batch.
+    story = tuple(
+        event.but(eval_weights=False) if isinstance(event, events.Fit) else event
+        for event in story
+    )
     return Situation(model, optimizer, (*story[:-1], events.NotANumber(), story[-1]))
 
 
