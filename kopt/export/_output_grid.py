@@ -15,8 +15,9 @@ from kopt.export._file_contents import FileContents, Operation, Tensor
 # From the lowest to the highest value that an operation can make.
 _SPANS = {"LOGISTIC": 1.0, "SOFTMAX": 1.0, "TANH": 2.0}
 # A leaky ReLU stands where quantization brings an input of a join to the join's grid.
-_HANDED_ON = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
-_HANDED_ON += ("LEAKY_RELU",)
+_HANDED_ON = frozenset(
+    "DEQUANTIZE QUANTIZE RESHAPE SQUEEZE EXPAND_DIMS LEAKY_RELU".split()
+)
 
 
 @dataclass(frozen=True)
