@@ -104,7 +104,7 @@ def test_no_block_copies_the_whole_variable(small_blocks, case):
     program = tf.function(updater._write_blocks, jit_compile=True)
     state = {name: slot.value for name, slot in plan.state.items()}
     gradient = tf.zeros(SHAPE)
-    (step,) = optimizer._engine._steps([gradient], [plan])
+    (step,) = optimizer._engine._steps([gradient], [plan], None)
     compiled = program.experimental_get_compiler_ir(
         gradient, weights.value, state, step
     )(stage="optimized_hlo")
