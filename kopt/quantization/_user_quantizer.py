@@ -32,6 +32,7 @@ class UserQuantizer(keras.Layer):
 
     fixed = (0.0, 0.0)
     observer = None
+    limit = None
     calibrated = False
 
     def __init__(self, quantizer: Any, **kwargs: Any) -> None:
