@@ -14,11 +14,14 @@ import tensorflow as tf
 
 from kopt.quantization._activation_range import ActivationRange
 
-# Operations whose result has the grid of their input.
-_MOVES = frozenset(
+#: TensorFlow's operations whose result has the grid of what they take.
+MOVES = frozenset(
     """
-    AvgPool ConcatV2 ExpandDims Identity MaxPool Pad PadV2 Pack Reshape ResizeBilinear
-    ResizeNearestNeighbor Slice Split Squeeze StridedSlice Tile Transpose Unpack
+    AvgPool BatchToSpaceND BroadcastTo ConcatV2 DepthToSpace ExpandDims Gather GatherNd
+    GatherV2 Identity Max Maximum MaxPool Min Minimum MirrorPad Pack Pad PadV2 Reshape
+    ResizeBilinear ResizeNearestNeighbor ReverseSequence ReverseV2 Select SelectV2 Slice
+    SpaceToBatchND SpaceToDepth Split SplitV Squeeze StridedSlice Tile TopKV2 Transpose
+    Unpack
     """.split()
 )
 
@@ -45,6 +48,6 @@ def _is_rounded(values: Any) -> bool:
     if not isinstance(getattr(values, "graph", None), tf.Graph):
         return False
     operation = values.op
-    while operation.type in _MOVES:
+    while operation.type in MOVES:
         operation = next(one for one in operation.inputs if one.dtype.is_floating).op
     return str(operation.type).startswith("FakeQuant")

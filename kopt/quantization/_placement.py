@@ -31,7 +31,7 @@ from kopt.quantization._layer_kinds import (
 )
 from kopt.quantization._layer_quantizer import OUTPUT, input_role
 from kopt.quantization._relevant_values import AddedMask, NearLargest
-from kopt.quantization._trace import Call, Trace, leaf_layers
+from kopt.quantization._trace import Call, Trace, holder, leaf_layers
 from kopt.quantization.ranges import AtMost
 from kopt.quantization.rule import FixedRange, Rule, float_class_of, rule_for
 
@@ -99,6 +99,10 @@ def plan(
             placement.let_pass(layer, "hands its input on at inference")
         elif id(layer) not in placement.plans and getattr(layer, "weights", None):
             placement.leave_float(layer, "not called when the model predicts")
+    for name in trace.by_hand:
+        placement.leave_float(
+            holder(model, name), f"no layer computes its result, but {name}"
+        )
     return list(placement.plans.values())
 
 

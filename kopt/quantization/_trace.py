@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import tensorflow as tf
 from kopt._keras.attached_state import build_config
 from kopt._keras.graphs import symbolic_inputs
 from kopt._keras.layer_tree import nested_layers, own_layers
+from kopt.quantization._common_grid import MOVES
 from kopt.quantization._compiled import functions_inlined, is_compiled
 from kopt.quantization._layer_quantizer import data_arguments, has_mask
 from kopt.quantization._operations import OperationQuantizers, bare_operations
@@ -51,6 +53,8 @@ class Trace:
             any layer takes in.
         masked: Identities of the layers that were called with a mask.
         padded: Identities of the operations that padded with something else than 0.
+        by_hand: Names of the operations outside of any layer with a rule that compute
+            what the model returns.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -59,6 +63,7 @@ class Trace:
     escaping: set[int] = field(default_factory=set)
     masked: set[int] = field(default_factory=set)
     padded: set[int] = field(default_factory=set)
+    by_hand: list[str] = field(default_factory=list)
     # Keeps the tensors alive: an identity must not be given twice.
     _tensors: list[Any] = field(default_factory=list)
     _calling: list[Any] = field(default_factory=list)
@@ -113,6 +118,13 @@ class Trace:
         outputs = [leaf for leaf in keras.tree.flatten(results) if tf.is_tensor(leaf)]
         self._tensors += outputs
         self.outputs = {id(leaf) for leaf in outputs}
+        sources = [_source(leaf) for leaf in outputs if _is_float(leaf)]
+        self.by_hand = [
+            operation.name
+            for operation in sources
+            if operation.type not in _COMPUTE_NOTHING
+            and (id(operation.graph), operation.name) not in self._operations_in_layers
+        ]
         self.escaping = self.outputs | {
             id(leaf)
             for leaf in self._tensors
@@ -139,6 +151,26 @@ def leaf_layers(model: keras.Model) -> list[Any]:
         and (_is_whole(layer) or not own_layers(layer))
     ]
     return layers + bare_operations(model)
+
+
+def holder(model: keras.Model, operation: str) -> keras.Layer:
+    """The innermost layer with parts in whose `call` an operation was made.
+
+    Args:
+        model: The model of the trace.
+        operation: The operation's name in the graph: scopes, named after the layers
+            and perhaps numbered.
+    """
+    scopes = operation.split("/")[:-1]
+    leaves = {id(one) for one in leaf_layers(model)}
+    depths = {
+        depth: one
+        for one in nested_layers(model)
+        for depth, scope in enumerate(scopes)
+        if id(one) not in leaves
+        and re.fullmatch(rf"{re.escape(one.name)}(_\d+)?", scope)
+    }
+    return depths[max(depths)] if depths else model
 
 
 def _hidden_parts(layer: keras.Layer) -> list[keras.Layer]:
@@ -201,6 +233,18 @@ def _signature(model: keras.Model, batch: Any) -> Any:
 
 def _is_float(value: Any) -> bool:
     return tf.is_tensor(value) and value.dtype.is_floating
+
+
+# What a model returns without computing it.
+_COMPUTE_NOTHING = ("Placeholder", "Const", "ReadVariableOp")
+
+
+def _source(tensor: Any) -> Any:
+    """The operation that computed a tensor, which may have been moved since."""
+    operation = tensor.op
+    while operation.type in MOVES:
+        operation = next(one for one in operation.inputs if one.dtype.is_floating).op
+    return operation
 
 
 def _is_of_graph(tensor: Any) -> bool:

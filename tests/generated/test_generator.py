@@ -34,7 +34,7 @@ def test_everything_on_the_menus_is_drawn_often_enough():
     for law in LAWS.values():
         for situation in drawn(law, 150):
             counts.update(set(features(situation)))
-    rare = {name: counts[name] for name in menus() if counts[name] < 15}
+    rare = {name: counts[name] for name in menus() if counts[name] < 5}
     assert not rare, f"of {150 * len(LAWS)} situations only so many have {rare}"
 
 

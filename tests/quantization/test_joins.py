@@ -26,6 +26,10 @@ def padded(x, value=0.0):
     return ops.pad(x, ((0, 0), (1, 1), (0, 0)), constant_values=value)
 
 
+def mirrored(x):
+    return ops.pad(x, ((0, 0), (1, 1), (0, 0)), mode="reflect")
+
+
 JOINS = {
     "concatenate": concatenate,
     "over time": lambda a, b: concatenate(a, b, axis=1),
@@ -45,6 +49,14 @@ JOINS = {
     "of joins": lambda a, b: concatenate(layers.Maximum()([a, b]), concatenate(a, b)),
     "of a softmax": lambda a, b: concatenate(layers.Softmax()(a), b),
     "behind a split": lambda a, b: concatenate(ops.split(a, 2, -1)[0], b),
+    "behind a take": lambda a, b: concatenate(
+        ops.take(a, [3, 2, 1], axis=1), b, axis=1
+    ),
+    "behind a flip": lambda a, b: concatenate(ops.flip(a, axis=1), b),
+    "behind a mirror": lambda a, b: concatenate(mirrored(a), mirrored(b)),
+    "behind a maximum over time": lambda a, b: concatenate(
+        ops.max(a, axis=1, keepdims=True), b, axis=1
+    ),
     "relu behind": lambda a, b: layers.ReLU()(concatenate(a, b)),
     "pad with a number": lambda a, b: padded(concatenate(a, b), -100.0),
     "pads": lambda a, b: concatenate(padded(a, 9.0), padded(b)),
@@ -87,3 +99,18 @@ def scales_of_joins(path):
             operation.name,
             {float(one.scales[0]) for one in tensors if one.dtype == "int8"},
         )
+
+
+@pytest.mark.slow
+def test_rows_of_a_table_are_joined_with_what_is_made_of_them(random, tmp_path):
+    x = keras.Input((5,), dtype="int32")
+    rows = layers.Embedding(30, 4)(x)
+    states = layers.LSTM(4, return_sequences=True)(rows)
+    model = keras.Model(x, layers.Dense(3)(concatenate(rows, states)))
+    indices = random.integers(0, 30, size=(60, 5)).astype("int32")
+    steps, report = steps_apart(model, indices, tmp_path / "m.tflite")
+    # Each turn of the LSTM goes on from what the last one rounded: 6 steps were seen.
+    assert steps.max() < 10
+    assert report.float_tensors == ()
+    for operation, scales in scales_of_joins(tmp_path / "m.tflite"):
+        assert len(scales) == 1, operation

@@ -112,3 +112,30 @@ def test_with_data_noise_and_what_is_cut_off_are_measured(mlp, rows):
     assert narrow.saturation == pytest.approx(outside, abs=0.02)
     assert narrow.sqnr < 10
     assert "cut off" in str(narrow)
+
+
+class TiedScores(keras.layers.Layer):
+    """Ends in an operation that no layer computes."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.dense = keras.layers.Dense(4)
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, inputs):
+        hidden = self.dense(inputs)
+        return keras.ops.transpose(keras.ops.matmul(hidden, inputs), (0, 2, 1))
+
+
+def test_an_operation_by_hand_behind_the_last_range_is_reported_as_float(random):
+    inputs = keras.Input((4, 4))
+    model = keras.Model(inputs, TiedScores(name="tied")(inputs))
+    x = random.normal(size=(32, 4, 4)).astype("float32")
+    quantize_model(model, calibration_data=x)
+    (one,) = quantization_report(model).stays_float
+    assert (one.name, one.layer) == ("tied", "TiedScores")
+    assert one.note.startswith("no layer computes its result, but") and (
+        "MatMul" in one.note
+    )

@@ -151,7 +151,7 @@ NETWORKS = {
     ),
     "rescaling": (
         lambda: chain(layers.Rescaling(0.5, -1.0), layers.Conv2D(4, 3)),
-        {"DEPTHWISE_CONV_2D": 1, "CONV_2D": 1},
+        {"CONV_2D": 1},
     ),
     "shapes": (
         lambda: chain(
@@ -174,7 +174,7 @@ NETWORKS = {
     "tanh": (lambda: activations("tanh"), {"CONV_2D": 2, "TANH": 1}),
     "gelu": (lambda: activations("gelu"), {"CONV_2D": 2, "GELU": 1}),
     "silu": (lambda: activations("silu"), {"CONV_2D": 2, "LOGISTIC": 1, "MUL": 1}),
-    "hard_silu": (lambda: activations("hard_silu"), {"CONV_2D": 2, "HARD_SWISH": 1}),
+    "hard_silu": (lambda: activations("hard_silu"), {"CONV_2D": 2, "ADD": 1, "MUL": 2}),
     "leaky_relu": (lambda: activations("leaky_relu"), {"CONV_2D": 2, "LEAKY_RELU": 1}),
     "relu6": (lambda: activations("relu6"), {"CONV_2D": 2}),
     "softmax head": (
@@ -248,7 +248,7 @@ NETWORKS = {
     ),
     "minimum": (
         lambda: merged(layers.Minimum(), 3),
-        {"FULLY_CONNECTED": 4, "MINIMUM": 2, "RESHAPE": 1},
+        {"FULLY_CONNECTED": 4, "MINIMUM": 2},
     ),
     "normalization of inputs": (
         lambda: chain(
