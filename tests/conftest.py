@@ -1,4 +1,5 @@
 import gc
+import itertools
 import os
 
 # Before TensorFlow loads: only errors on the screen.
@@ -19,12 +20,28 @@ tf.config.set_logical_device_configuration(
 )
 
 
+_TESTS_BETWEEN_FREEZES = 150
+_tests_run = itertools.count(1)
+
+
 def pytest_collection_finish():
-    # What is loaded by now lives to the end. To walk through all of TensorFlow in every
-    # collection took half of the suite's time where memory had been swapped out.
+    _freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+def pytest_runtest_logfinish():
+    if next(_tests_run) % _TESTS_BETWEEN_FREEZES == 0:
+        _freeze()
+
+
+def _freeze():
+    """Take what is alive off the list that each collection walks through.
+
+    It lives to the end: TensorFlow's modules, and what it and JAX keep of the tests.
+    To walk through all of that again and again took half of the suite's time.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

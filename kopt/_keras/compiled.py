@@ -6,12 +6,11 @@ Keras traces a model's layers once into `train_function`, `test_function` and
 
 from __future__ import annotations
 
-import gc
-
 import keras
 
 from kopt._keras.holdings import held_layers
 from kopt._keras.layer_tree import with_nested_layers
+from kopt._living import living
 
 
 def forget_compiled_functions(model: keras.Model) -> None:
@@ -31,20 +30,9 @@ def forget_compiled_functions(model: keras.Model) -> None:
     layers = list(with_nested_layers(model))
     changed = {id(layer) for layer in layers}
     inside = [layer for layer in layers if isinstance(layer, keras.Model)]
-    for one in {id(one): one for one in [*inside, *_living_models()]}.values():
+    for one in {id(one): one for one in [*inside, *living(keras.Model)]}.values():
         if _has_steps(one) and not changed.isdisjoint(held_layers(one)):
             _renew_steps(one)
-
-
-def _living_models() -> list[keras.Model]:
-    kinds, open_kinds = set(), [keras.Model]
-    while open_kinds:
-        kind = open_kinds.pop()
-        if kind not in kinds:
-            kinds.add(kind)
-            open_kinds += type.__subclasses__(kind)
-    # Not `isinstance`, which asks proxies for what they stand for.
-    return [one for one in gc.get_objects() if type(one) in kinds]
 
 
 def _has_steps(model: keras.Model) -> bool:

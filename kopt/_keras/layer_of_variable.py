@@ -21,6 +21,8 @@ from typing import Any
 
 import keras
 
+from kopt._living import living
+
 _LISTS = ("_trainable_variables", "_non_trainable_variables")
 
 _Entry = tuple[weakref.ref[Any], list[weakref.ref[Any]]]
@@ -39,7 +41,7 @@ def layers_of(variables: Sequence[Any]) -> list[keras.Layer | None]:
     # A layer's variables have its name in their path; others need no search.
     made = [variable for variable in variables if "/" in variable.path]
     if not _all_known(made):
-        _survey = _surveyed(gc.get_objects())
+        _survey = _surveyed()
         if not _all_known(made) and gc.get_freeze_count():
             # `gc.freeze` has taken older objects off the list.
             _survey = _surveyed(_reachable())
@@ -65,15 +67,12 @@ def _known(variable: Any) -> keras.Layer | None:
     return min(holders, key=lambda layer: _distance(layer, variable), default=None)
 
 
-def _surveyed(things: Iterable[Any]) -> dict[int, _Entry]:
+def _surveyed(things: Iterable[Any] | None = None) -> dict[int, _Entry]:
     survey: dict[int, _Entry] = {}
-    for thing in things:
-        # Not `isinstance`, which asks proxies for what they stand for.
-        if not issubclass(type(thing), keras.Layer):
-            continue
-        for variable in _own_variables(thing):
+    for layer in living(keras.Layer, things):
+        for variable in _own_variables(layer):
             entry = survey.setdefault(id(variable), (weakref.ref(variable), []))
-            entry[1].append(weakref.ref(thing))
+            entry[1].append(weakref.ref(layer))
     return survey
 
 

@@ -47,6 +47,7 @@ def search(minutes: float, names: Iterable[str] = (), seed: int = 0) -> dict[str
                 if found:
                     broken[law.name] = found
                     print(found, flush=True)
+                gc.collect()
         seed += 1
     return broken
 
@@ -84,7 +85,6 @@ def first_failure(
             raise
         finally:
             keras.utils.clear_session(free_memory=False)
-            gc.collect()
 
     try:
         check()

@@ -72,7 +72,7 @@ def test_a_variable_of_no_layer_has_none():
 def test_what_one_survey_finds_the_next_question_is_answered_from(monkeypatch):
     layer = built(keras.layers.Dense(2), (None, 3))
     assert layers_of([layer.kernel]) == [layer]
-    monkeypatch.setattr(layer_of_variable, "_surveyed", lambda things: 1 / 0)
+    monkeypatch.setattr(layer_of_variable, "_surveyed", lambda things=None: 1 / 0)
     assert layers_of([layer.kernel, layer.bias]) == [layer, layer]
 
 
@@ -101,5 +101,5 @@ def test_a_layer_that_python_was_told_to_freeze_is_found():
 
 
 def test_a_variable_outside_of_any_layer_costs_no_survey(monkeypatch):
-    monkeypatch.setattr(layer_of_variable, "_surveyed", lambda things: 1 / 0)
+    monkeypatch.setattr(layer_of_variable, "_surveyed", lambda things=None: 1 / 0)
     assert layers_of([keras.Variable([1.0], name="kernel")]) == [None]
