@@ -1,6 +1,7 @@
 """Private names of Keras and TensorFlow stand in `kopt/_keras/` and nowhere else."""
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -17,6 +18,8 @@ OUTSIDE = sorted(set(PACKAGE.rglob("*.py")) - set(GROUND.rglob("*.py")))
 MODULES = ("keras.src", "tensorflow.python", "tf.python")
 # Documented, in spite of their underscore.
 OF_NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
+# What the ground may rest on.
+FLOOR = {"_checks", "_living", "_variables"}
 READS = {"getattr", "hasattr", "setattr", "delattr"}
 
 
@@ -106,6 +109,7 @@ def is_of_keras(cls):
     return cls.__module__.startswith("keras.src.")
 
 
+@functools.cache
 def names_on_self(cls):
     """The private attributes and methods that a class's source takes from itself."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
@@ -135,10 +139,9 @@ def test_the_ground_rests_on_no_area(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module.startswith("kopt"):
             if node.module == "kopt":
-                assert {alias.name for alias in node.names} <= {"_checks", "_variables"}
+                assert {alias.name for alias in node.names} <= FLOOR, node.names
             else:
-                floor = node.module.split(".")[1]
-                assert floor in ("_keras", "_checks", "_living", "_variables"), node.module
+                assert node.module.split(".")[1] in {"_keras", *FLOOR}, node.module
 
 
 @pytest.mark.parametrize("path", sorted(GROUND.glob("[a-z]*.py")), ids=name_of)
