@@ -119,6 +119,7 @@ def test_another_fit_goes_on_from_where_training_was(kind):
     assert_same(weights_of(parts), weights_of(straight))
 
 
+@pytest.mark.slow
 @each_recorded
 def test_a_checkpoint_holds_what_validation_saw_and_can_be_resumed(kind, tmp_path):
     straight = model_of(OPTIMIZERS[kind]())
@@ -176,7 +177,9 @@ class Interrupt(keras.callbacks.Callback):
 
 
 @each
-@pytest.mark.parametrize("callbacks", ["another", "none"])
+@pytest.mark.parametrize(
+    "callbacks", sampled(["another", "none"], ["another"], pytest.mark.slow)
+)
 def test_training_goes_on_from_where_it_was_after_an_interrupted_validation(
     kind, callbacks
 ):
@@ -220,7 +223,13 @@ def test_a_step_of_validation_that_fails_puts_the_training_weights_back(
 
 
 @each
-@pytest.mark.parametrize("statistics", [None, X], ids=["plain", "statistics"])
+@pytest.mark.parametrize(
+    "statistics",
+    [
+        pytest.param(None, id="plain"),
+        pytest.param(X, id="statistics", marks=pytest.mark.slow),
+    ],
+)
 def test_weights_set_between_two_fits_are_where_the_next_begins(kind, statistics):
     model = model_of(OPTIMIZERS[kind](), normalized=statistics is not None)
     callback, watch = EvalWeights(statistics=statistics), Watch()

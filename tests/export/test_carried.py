@@ -2,6 +2,7 @@ import keras
 import pytest
 
 import kopt
+from tests.sampling import sampled
 
 
 @keras.saving.register_keras_serializable("kopt_tests")
@@ -40,14 +41,14 @@ def model(x):
     return model
 
 
-@pytest.mark.parametrize("carried", CARRIED)
+@pytest.mark.parametrize("carried", sampled(CARRIED, ["masks"], pytest.mark.slow))
 def test_a_subclassed_model_exports_whatever_it_carries(model, x, tmp_path, carried):
     model = CARRIED[carried](model)
     assert kopt.export.tflite(model, tmp_path / "model.tflite").verified
     assert kopt.export.saved_model(model, tmp_path / "saved", verify=x).verified
 
 
-@pytest.mark.parametrize("carried", CARRIED)
+@pytest.mark.parametrize("carried", sampled(CARRIED, ["masks"], pytest.mark.slow))
 def test_a_subclassed_model_quantizes_whatever_it_carries(model, x, tmp_path, carried):
     model = CARRIED[carried](model)
     kopt.quantization.quantize_model(model, calibration_data=x)

@@ -62,9 +62,7 @@ MODELS = {
     "counter of TensorFlow": lambda: counted(CountedByTensorFlow()),
 }
 SLOW = [
-    pytest.param(name, marks=pytest.mark.slow)
-    for name in MODELS
-    if name not in ("simple", "counter")
+    pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name != "counter"
 ]
 
 
@@ -83,7 +81,7 @@ def batch_of(model):
     return {"batch_size": model.inputs[0].shape[0] or 1}
 
 
-@pytest.mark.parametrize("kind", ["simple", "counter", *SLOW])
+@pytest.mark.parametrize("kind", ["counter", *SLOW])
 @pytest.mark.parametrize("quantization", [None, "int8"])
 def test_a_file_remembers_from_call_to_call(kind, quantization, random, path):
     model = MODELS[kind]()
@@ -95,7 +93,7 @@ def test_a_file_remembers_from_call_to_call(kind, quantization, random, path):
     assert report.verified
 
 
-@pytest.mark.parametrize("kind", ["simple", "counter", *SLOW])
+@pytest.mark.parametrize("kind", ["counter", *SLOW])
 def test_a_saved_model_remembers_from_call_to_call(kind, random, tmp_path):
     model = MODELS[kind]()
     x = samples_for(model, random)

@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 from kopt import export, pruning
+from tests.sampling import sampled
 
 
 def dense():
@@ -32,8 +33,10 @@ def exported(model, folder, **arguments):
 
 
 @pytest.mark.parametrize("build", [dense, convolutions])
-@pytest.mark.parametrize("sparsity", [0.4, 0.9])
-@pytest.mark.parametrize("quantization", [None, "int8"])
+@pytest.mark.parametrize("sparsity", sampled([0.4, 0.9], [0.9], pytest.mark.slow))
+@pytest.mark.parametrize(
+    "quantization", sampled([None, "int8"], ["int8"], pytest.mark.slow)
+)
 def test_sizes_are_those_that_gzip_and_a_sparse_file_have(
     build, sparsity, quantization, tmp_path
 ):

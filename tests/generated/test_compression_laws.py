@@ -8,6 +8,7 @@ from tests.generated.compression_laws.all_laws import LAWS
 from tests.generated.compression_search import first_failure, search
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LAWS))
 def test_a_law_of_compression_holds_in_a_sample_of_models(name):
     failure = first_failure(LAWS[name], LAWS[name].quick, seed=0)

@@ -29,6 +29,7 @@ def test_what_is_printed_can_be_pasted(name):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_everything_on_the_menus_is_drawn_often_enough():
     counts = collections.Counter()
     for law in LAWS.values():
@@ -116,6 +117,7 @@ def timid(patch):
     patch.setattr(kopt.optimizers.Optimizer, "apply", flattened)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "law"),
     [

@@ -8,6 +8,7 @@ from tests.generated.search import sample
 SEED = 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LAWS))
 def test_a_law_holds_in_a_sample_of_situations(name):
     law = LAWS[name]

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import kopt
 from kopt.optimizers import _hardware, _newton_schulz
+from tests.sampling import sampled
 
 
 @pytest.fixture
@@ -218,7 +219,10 @@ def test_rounded_first_steps_turn_an_update_by_a_thousandth(monkeypatch, kind):
     assert rough > (10 if SUMS_ARE_EXACT else 2) * automatic
 
 
-@pytest.mark.parametrize("kind", ["full", "rank 1", "rank 8", "rank 64"])
+@pytest.mark.parametrize(
+    "kind",
+    sampled(["full", "rank 1", "rank 8", "rank 64"], ["rank 8"], pytest.mark.slow),
+)
 def test_rounded_steps_are_the_same_under_xla(monkeypatch, kind):
     monkeypatch.setattr(_hardware, "multiplies_bfloat16", lambda: True)
     matrix = tf.constant(large_matrix(kind), "float32")

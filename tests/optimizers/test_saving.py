@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 import kopt
+from tests.sampling import sampled
 
 
 def linear():
@@ -180,7 +181,7 @@ def train(model):
     model.fit(X, Y, epochs=3, verbose=0)
 
 
-@pytest.mark.parametrize("wrap", WRAPS)
+@pytest.mark.parametrize("wrap", sampled(WRAPS, [WRAPS[0], WRAPS[2]], pytest.mark.slow))
 def test_training_continues_from_an_h5_file_as_if_it_had_not_stopped(wrap, tmp_path):
     straight = hidden()
     straight.compile(everything_kept(wrap), keras.losses.MeanSquaredError())

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import kopt
+from tests.sampling import sampled
 
 pytestmark = pytest.mark.peer
 layers = keras.layers
@@ -42,7 +43,9 @@ def layer_and_gradient(name):
     return layer, kernel, generator.normal(size=kernel.shape).astype("float32")
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(
+    "name", sampled(KERNELS, ["dense", "transposed", "embedding"], pytest.mark.slow)
+)
 def test_adaptive_clipping_of_optax_has_the_units_of_kopt_or_not(name):
     optax = pytest.importorskip("optax")
     _layer, kernel, gradient = layer_and_gradient(name)

@@ -11,6 +11,7 @@ from kopt import pruning
 from kopt.pruning import prune_low_magnitude
 from tests.pruning.nets import at_once, growing, mlp, sparsities, steps, train
 from tests.pruning.test_saving import same_weights, subclassed
+from tests.sampling import sampled
 
 
 def compiled(model):
@@ -43,7 +44,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("build", "copied"), CASES)
+@pytest.mark.parametrize(
+    ("build", "copied"), sampled(CASES, CASES[:2], pytest.mark.slow)
+)
 def test_a_copy_with_the_weights_of_the_model_trains_with_its_zeros(build, copied):
     model = train(compiled(build()), epochs=1)
     again = copied(model)
@@ -77,7 +80,7 @@ def test_a_file_of_a_copy_has_the_masks_of_the_weights_that_it_was_given(tmp_pat
 @pytest.mark.parametrize(
     "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
 )
-@pytest.mark.parametrize("build", [mlp, subclassed])
+@pytest.mark.parametrize("build", sampled([mlp, subclassed], [mlp], pytest.mark.slow))
 def test_a_deep_copy_or_pickle_trains_on_bit_for_bit(build, copied):
     model = train(compiled(prune_low_magnitude(build(), growing(end_step=17))), 1)
     again = copied(model)

@@ -66,7 +66,9 @@ def test_zeros_hold_and_steps_count_with_every_optimizer(name):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
-@pytest.mark.parametrize("name", AVERAGES)
+@pytest.mark.parametrize(
+    "name", sampled(AVERAGES, ["EMA", "Lookahead"], pytest.mark.slow)
+)
 def test_zeros_hold_in_the_weights_that_are_evaluated(name):
     class Watch(keras.callbacks.Callback):
         def on_test_end(self, logs=None):
@@ -182,9 +184,9 @@ def test_a_variable_without_a_gradient_takes_no_step():
     [
         (None, "local", [3, 2], False),
         (None, "local", [3, 2], True),
-        (None, "global", [4], True),
+        pytest.param(None, "global", [4], True, marks=pytest.mark.slow),
         (kopt.Mechanic, "local", [3, 2], False),
-        (kopt.Lookahead, "global", [4], True),
+        pytest.param(kopt.Lookahead, "global", [4], True, marks=pytest.mark.slow),
     ],
 )
 def test_a_step_is_an_update_of_a_variable_that_waited_for_it(

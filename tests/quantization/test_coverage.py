@@ -81,6 +81,7 @@ def test_a_model_trains_and_comes_back_from_its_file(name, random, tmp_path):
     assert first == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "kind"),
     sampled(

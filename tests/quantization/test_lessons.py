@@ -7,6 +7,7 @@ from keras import layers
 
 from kopt import pruning
 from kopt.quantization import learn_from, quantize_model
+from tests.sampling import sampled
 
 ROWS = 48
 
@@ -112,7 +113,12 @@ def test_losses_in_another_structure_are_refused():
         taught_loss(of_dict(), of_dict(), lessons={"loss": ["mae", "mae"]})
 
 
-@pytest.mark.parametrize("build", [of_dict, of_list, nested_outputs, by_hand])
+@pytest.mark.parametrize(
+    "build",
+    sampled(
+        [of_dict, of_list, nested_outputs, by_hand], [nested_outputs], pytest.mark.slow
+    ),
+)
 def test_a_quantized_model_of_many_outputs_trains_to_what_it_was(build, tmp_path):
     x, model = data(), build()
     exact = model(x)

@@ -6,6 +6,7 @@ import pytest
 
 from kopt import pruning
 from kopt.regularizers import L1, L2, apply
+from tests.sampling import sampled
 
 layers = keras.layers
 
@@ -76,7 +77,9 @@ def penalties(model):
     return [getattr(weight.regularizer, "l2", None) for weight in model.weights]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", sampled(MODELS, ["Dense", "MultiHeadAttention", "LSTM"], pytest.mark.slow)
+)
 def test_penalties_survive_whatever_rebuilds_a_model(name, tmp_path):
     model = apply(MODELS[name](), {layers.Layer: L2(0.5)})
     wanted = penalties(model)

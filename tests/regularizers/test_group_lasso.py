@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from kopt.regularizers import L1, GroupLasso, apply
+from tests.sampling import sampled
 
 CONVOLUTION = np.random.default_rng(0).normal(size=(3, 3, 4, 6)).astype("float32")
 
@@ -20,7 +21,9 @@ def lengths(groups):
         ((0, 1), [CONVOLUTION[a, b] for a in range(3) for b in range(3)], 24),
     ],
 )
-@pytest.mark.parametrize("scale_by_size", [True, False])
+@pytest.mark.parametrize(
+    "scale_by_size", sampled([True, False], [True], pytest.mark.slow)
+)
 def test_groups_are_numbered_by_the_axis(axis, groups, size, scale_by_size):
     penalty = GroupLasso(1.0, axis, scale_by_size=scale_by_size)
     expected = lengths(groups) * (np.sqrt(size) if scale_by_size else 1)
@@ -150,7 +153,9 @@ def penalized(model):
 
 
 @pytest.mark.parametrize("name", GROUPS)
-@pytest.mark.parametrize("scale_by_size", [True, False])
+@pytest.mark.parametrize(
+    "scale_by_size", sampled([True, False], [True], pytest.mark.slow)
+)
 def test_groups_are_the_units_of_each_layer(name, scale_by_size):
     make, shape, groups = GROUPS[name]
     model = keras.Sequential([keras.Input(shape), make()])

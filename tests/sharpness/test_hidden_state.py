@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import kopt
+from tests.sampling import sampled
 
 layers = keras.layers
 X = np.random.default_rng(0).normal(size=(12, 3, 4)).astype("float32")
@@ -74,7 +75,14 @@ def trained(make, **sharpness):
     return [np.array(keras.ops.convert_to_numpy(v)) for v in model.weights]
 
 
-@pytest.mark.parametrize("kind", STATEFUL)
+@pytest.mark.parametrize(
+    "kind",
+    sampled(
+        STATEFUL,
+        ["SimpleRNN", "a variable of TensorFlow", "normalization"],
+        pytest.mark.slow,
+    ),
+)
 def test_a_step_of_length_zero_is_plain_training(kind):
     plain = trained(STATEFUL[kind])
     aware = trained(STATEFUL[kind], rho=0.0)

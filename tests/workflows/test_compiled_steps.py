@@ -6,6 +6,7 @@ import pytest
 
 import kopt
 from kopt import clustering, pruning, quantization, regularizers
+from tests.sampling import sampled
 
 X = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(16, 3)).astype("float32")
@@ -72,7 +73,9 @@ def zeros(model):
     return np.mean(model.get_layer("dense").kernel.numpy() == 0)
 
 
-@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize(
+    "around", sampled(AROUND, ["functional", "sharing a layer"], pytest.mark.slow)
+)
 def test_training_a_model_keeps_the_zeros_of_a_part_that_was_pruned_later(around):
     inner = mlp()
     outer = used(AROUND[around](inner))
@@ -81,7 +84,9 @@ def test_training_a_model_keeps_the_zeros_of_a_part_that_was_pruned_later(around
     assert zeros(inner) == 0.5
 
 
-@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize(
+    "around", sampled(AROUND, ["functional", "sharing a layer"], pytest.mark.slow)
+)
 def test_training_a_part_keeps_the_zeros_that_the_whole_was_given_later(around):
     inner = mlp()
     outer = used(AROUND[around](inner))
@@ -90,7 +95,9 @@ def test_training_a_part_keeps_the_zeros_that_the_whole_was_given_later(around):
     assert zeros(inner) == 0.5
 
 
-@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize(
+    "around", sampled(AROUND, ["functional", "sharing a layer"], pytest.mark.slow)
+)
 def test_zeros_fill_again_where_a_part_was_stripped(around):
     inner = prune(mlp())
     outer = used(AROUND[around](inner))
@@ -116,7 +123,9 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("of_the_whole", [True, False])
+@pytest.mark.parametrize(
+    "of_the_whole", sampled([True, False], [True], pytest.mark.slow)
+)
 def test_predictions_are_those_of_the_changed_layers(change, of_the_whole):
     first, then = CHANGES[change]
     inner = mlp()

@@ -8,6 +8,7 @@ import tensorflow as tf
 import kopt
 from kopt import callbacks, evaluation, pruning, quantization
 from kopt._keras.model_state import make_unseeded_generator, model_state
+from tests.sampling import sampled
 
 BATCH = 4
 X = np.random.default_rng(0).normal(size=(16, 3, 4)).astype("float32")
@@ -84,7 +85,9 @@ PASSES = {
 }
 
 
-@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize(
+    "name", sampled(PASSES, ["LRFinder", "quantization_report"], pytest.mark.slow)
+)
 def test_hidden_states_are_where_they_were(name):
     make, run = PASSES[name]
     model = make()
