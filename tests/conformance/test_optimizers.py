@@ -54,6 +54,11 @@ each_kind = pytest.mark.parametrize(
     sampled(OPTIMIZERS, ["Adam", *first_of_each_kind()], others=pytest.mark.slow),
 )
 
+# For what takes seconds a method and goes through the engine alone.
+each_kind_of_all = pytest.mark.parametrize(
+    "name", sampled(OPTIMIZERS, ["Adam", *first_of_each_kind()])
+)
+
 
 class HalvingEvery(keras.optimizers.schedules.LearningRateSchedule):
     """A schedule that is exact in float32."""
@@ -296,7 +301,7 @@ def compile_small(optimizer, model=None, **arguments):
 
 
 @pytest.mark.slow
-@each_kind
+@each_kind_of_all
 def test_saving_and_loading_in_mid_training_changes_nothing(name, tmp_path):
     options = {"use_ema": True, "ema_overwrite_frequency": 5, "weight_decay": 0.01}
     options |= first_case(name)
@@ -333,7 +338,7 @@ def test_three_small_batches_accumulated_are_one_large_batch(name):
 
 
 @pytest.mark.slow
-@each_kind
+@each_kind_of_all
 def test_two_replicas_give_the_same_as_one(name, two_replicas):
     options = {
         "learning_rate": 0.01,
@@ -360,7 +365,7 @@ def test_two_replicas_give_the_same_as_one(name, two_replicas):
 
 
 @pytest.mark.slow
-@each_optimizer
+@each_kind_of_all
 def test_rows_of_an_embedding_move_on_two_replicas_as_on_one(name, two_replicas):
     rows = ["exact"]
     if _registry.entry("optimizers", name).elementwise:
@@ -381,7 +386,7 @@ def that_trains(name):
 
 
 @pytest.mark.slow
-@each_kind
+@each_kind_of_all
 def test_trains_under_mixed_float16_with_loss_scaling(name):
     keras.config.set_dtype_policy("mixed_float16")
     model = compile_small(make(name, that_trains(name)))
@@ -391,7 +396,7 @@ def test_trains_under_mixed_float16_with_loss_scaling(name):
 
 
 @pytest.mark.slow
-@each_kind
+@each_kind_of_all
 @pytest.mark.parametrize("rounding", [None, "stochastic", "kahan"])
 def test_trains_bfloat16_variables(name, rounding):
     keras.config.set_dtype_policy("bfloat16")

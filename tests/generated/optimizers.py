@@ -164,8 +164,8 @@ def optimizers(
     wrapper = None
     if method not in PRESETS and any(wrappers) and draw(st.booleans()):
         wrapper = draw(st.sampled_from(wrappers))
-    if wrapper == "MomentumSAM" and method not in _with_momentum():
-        method = draw(st.sampled_from(_with_momentum()))
+    if wrapper == "MomentumSAM" and method not in with_momentum():
+        method = draw(st.sampled_from(with_momentum()))
     chosen: list[str] = []
     for flag in draw(st.lists(st.sampled_from(flags), max_size=3, unique=True)):
         alike = next((names for names in _ALIKE if flag in names), (flag,))
@@ -180,7 +180,7 @@ def optimizers(
 
 
 @functools.cache
-def _with_momentum() -> tuple[str, ...]:
+def with_momentum() -> tuple[str, ...]:
     """The methods that have a momentum, which MomentumSAM follows."""
     variable = keras.Variable([[1.0]])
     return tuple(n for n in METHODS if "momentum" in getattr(kopt, n)().slots(variable))

@@ -11,7 +11,14 @@ from tests.generated import events, stories
 from tests.generated.description import Description
 from tests.generated.law import assert_same, law, run
 from tests.generated.models import MENUS, models
-from tests.generated.optimizers import FLAGS, METHODS, Group, Optimizer, optimizers
+from tests.generated.optimizers import (
+    FLAGS,
+    METHODS,
+    Group,
+    Optimizer,
+    optimizers,
+    with_momentum,
+)
 from tests.generated.training import SITUATION, Situation
 
 _HUGE = 1e12
@@ -73,7 +80,8 @@ def _situations(draw: Any) -> Neutral:
     # Where it is 0, a second pass of the step must start from the same states.
     inputs = ("sequence", "masked") if option == "rho" else tuple(MENUS)
     model = draw(models(inputs))
-    optimizer = draw(optimizers(METHODS, _FLAGS, wrappers=(None,), groups=False))
+    methods = with_momentum() if option == "MomentumSAM" else METHODS
+    optimizer = draw(optimizers(methods, _FLAGS, wrappers=(None,), groups=False))
     story = draw(stories.stories(model, optimizer, _EVENTS))
     if option == "weight_decay":
         optimizer = with_options(optimizer, weight_decay=None)
