@@ -92,6 +92,14 @@ class Averages:
         """Take the weights as they will be found: they were loaded."""
         self._written.forget()
 
+    def written(self) -> np.ndarray:
+        """What the model is known by, for a saved state."""
+        return self._written.numbers()
+
+    def restore(self, written: np.ndarray | None) -> None:
+        """Know the model by what a saved state has, if it has that."""
+        self._written.restore(written)
+
     def swap_to_eval(self) -> None:
         """Bring the model to the averages, if it is not there and there are some."""
         self._start_again()

@@ -291,6 +291,8 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
     def save_own_variables(self, store: Any) -> None:
         self.check_nothing_waits()
         _saving.save(store, self._named_variables())
+        if self._averages:
+            store[_saving.WRITTEN] = self._averages.written()
 
     def load_own_variables(self, store: Any) -> None:
         """Read the whole state, or nothing.
@@ -310,9 +312,9 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
         if not self.built:
             self.__dict__["waiting"] = _saving.copy(store)
             return
-        _saving.load(store, named, self.name, self._upgraded)
+        written = _saving.load(store, named, self.name, self._upgraded)
         if self._averages:
-            self._averages.forget()
+            self._averages.restore(written)
 
     def get_config(self) -> dict[str, Any]:
         arguments = [*_arguments(Optimizer), *_arguments(type(self))]

@@ -29,8 +29,9 @@ _WHOLE, _AT_MOST = 256, 4096
 class Fingerprints:
     """Some numbers of each variable, as its optimizer left them.
 
-    They are no part of a saved state: whoever loads one calls `forget`, and state that
-    was restored in another way is known by the counter.
+    A saved state has them too, so that what is written into a model between loading
+    and the first step is noticed. State that was restored in another way is known by
+    the counter.
 
     Args:
         variables: The variables of the model.
@@ -66,6 +67,17 @@ class Fingerprints:
     def forget(self) -> None:
         """Take the variables as they will be found."""
         self._noted.assign(np.full(self._noted.shape, np.nan, self._dtype))
+
+    def numbers(self) -> np.ndarray:
+        """What is noted, for a saved state."""
+        return np.array(self._noted)
+
+    def restore(self, numbers: np.ndarray | None) -> None:
+        """Note what a saved state has; without it, take the variables as they are."""
+        if numbers is None or numbers.shape != tuple(self._noted.shape):
+            self.forget()
+        else:
+            self._noted.assign(numbers.astype(self._dtype))
 
     def changed(self) -> tf.Tensor:
         """Which variables somebody else has written, a boolean vector."""

@@ -13,6 +13,10 @@ import tensorflow as tf
 from kopt.optimizers._plan import Plan
 from kopt.optimizers._tracks import PUT_ASIDE
 
+#: In a store: the numbers by which an optimizer knows what it wrote into the model.
+#: Files of earlier versions have none.
+WRITTEN = "written"
+
 
 def named_variables(
     counters: Mapping[str, keras.Variable | None], plans: Iterable[Plan]
@@ -46,7 +50,7 @@ def load(
     named: Mapping[str, keras.Variable],
     owner: str,
     upgraded: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-) -> None:
+) -> np.ndarray | None:
     """Read all the values from a Keras weights store, or none of them.
 
     Args:
@@ -55,10 +59,14 @@ def load(
         owner: Whose state it is, for the message.
         upgraded: Gives what was stored by an earlier version the form of this one.
 
+    Returns:
+        What is stored as `WRITTEN`, if anything is.
+
     Raises:
         ValueError: If a value is missing, left over, or of another shape.
     """
     stored = upgraded({name: store[name] for name in store.keys()})
+    written = stored.pop(WRITTEN, None)
     problems = [f"{name} is missing" for name in sorted(set(named) - set(stored))]
     problems += [f"{name} is not known" for name in sorted(set(stored) - set(named))]
     for name in sorted(set(named) & set(stored)):
@@ -75,6 +83,7 @@ def load(
         )
     for name, variable in named.items():
         variable.assign(stored[name])
+    return None if written is None else np.array(written)
 
 
 def memory(optimizer: keras.optimizers.Optimizer) -> int:

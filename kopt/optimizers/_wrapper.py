@@ -44,7 +44,8 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
     keeps for these variables starts again from them. So it does for a variable that is
     not trainable any more, which stays where it is. Whether a variable was written is
     seen by some of its numbers: by all of up to 256, and in each row and each column of
-    up to 4096. A single number of a large kernel that was set by hand is not noticed.
+    up to 4096. A single number of a large kernel that was set by hand is not noticed,
+    nor is what is written between loading an `.h5` file and the first step.
 
     A subclass names its slots and writes `before_step` and `after_step`.
 
@@ -264,6 +265,8 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
     def save_own_variables(self, store: Any) -> None:
         self.check_nothing_waits()
         _saving.save(store, self._named_variables())
+        if self.built and not self.is_inside:
+            store[_saving.WRITTEN] = self._written.numbers()
 
     def load_own_variables(self, store: Any) -> None:
         """Read the wrapper's whole state, or nothing.
@@ -276,8 +279,10 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
         if not self.built:
             self.__dict__["waiting"] = _saving.copy(store)
             return
-        _saving.load(store, self._named_variables(), self.name, self._upgraded)
-        self._written.forget()
+        written = _saving.load(
+            store, self._named_variables(), self.name, self._upgraded
+        )
+        self._written.restore(written)
 
     def get_config(self) -> dict[str, Any]:
         config = {name: getattr(self, name) for name in own_arguments(type(self))}

@@ -199,6 +199,24 @@ def test_training_continues_from_an_h5_file_as_if_it_had_not_stopped(wrap, tmp_p
         np.testing.assert_array_equal(found.numpy(), expected.numpy(), found.path)
 
 
+@pytest.mark.parametrize("wrap", sampled(WRAPS, [WRAPS[3]], pytest.mark.slow))
+def test_weights_set_between_loading_and_the_first_step_are_noticed(wrap, tmp_path):
+    straight = hidden()
+    straight.compile(everything_kept(wrap), keras.losses.MeanSquaredError())
+    train(straight)
+    straight.save(tmp_path / "half.keras")
+    resumed = keras.saving.load_model(tmp_path / "half.keras")
+    for model in (straight, resumed):
+        model.layers[0].kernel.assign(model.layers[0].kernel + 1.0)
+        train(model)
+    for found, expected in zip(
+        [*resumed.weights, *resumed.optimizer.variables],
+        [*straight.weights, *straight.optimizer.variables],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found.numpy(), expected.numpy(), found.path)
+
+
 def saved_as_h5(path, optimizer=None):
     model = hidden()
     model.compile(optimizer or kopt.Adam(0.1), keras.losses.MeanSquaredError())

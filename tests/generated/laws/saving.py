@@ -41,7 +41,11 @@ def _situations(draw: Any) -> Situation:
     optimizer = draw(optimizers())
     story = draw(stories.stories(model, optimizer, _EVENTS))
     saving = draw(stories.event(events.SaveAndLoad, model, optimizer))
-    return Situation(model, optimizer, (story[0], saving, *story[1:]))
+    later = story[1:]
+    if saving.suffix == ".h5":
+        # Such a file does not say what the optimizer wrote last.
+        later = tuple(event for event in later if not isinstance(event, events.Assign))
+    return Situation(model, optimizer, (story[0], saving, *later))
 
 
 @law(_situations(), quick=4)
