@@ -80,6 +80,12 @@ class Copied(Description):
 def _copied(draw: Any) -> Copied:
     inputs = ("vector", "image", "sequence", "masked", "masked")
     model = draw(models(inputs, styles=("functional", "sequential")))
+    # Keras copies an attention that is frozen with parts that are not.
+    trunk = [
+        layer.but(frozen=layer.frozen and layer.kind != "MultiHeadAttention")
+        for layer in model.trunk
+    ]
+    model = model.but(trunk=tuple(trunk))
     return Copied(model, "kernel", draw(st.sampled_from(("clone", "clone", "file"))))
 
 
