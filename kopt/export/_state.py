@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt._keras.layer_tree import with_nested_layers
+from kopt._stateful import own_batch
 
 
 class Updates(keras.StatelessScope):
@@ -26,17 +26,6 @@ class Updates(keras.StatelessScope):
     def add_update(self, update: tuple[keras.Variable, Any]) -> None:
         super().add_update(update)
         self.variables[id(update[0])] = update[0]
-
-
-def own_batch(model: keras.Model) -> int | None:
-    """How many samples at once a model keeps state for; None if it keeps none."""
-    sizes = {
-        int(state.shape[0])
-        for layer in with_nested_layers(model)
-        if getattr(layer, "stateful", False)
-        for state in keras.tree.flatten(getattr(layer, "states", None) or [])
-    }
-    return max(sizes, default=None)
 
 
 def check_batch(model: keras.Model, batch_size: int) -> None:

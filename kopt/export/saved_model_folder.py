@@ -18,6 +18,7 @@ from kopt import _checks
 from kopt._centroids import centroids_written
 from kopt._registry import register
 from kopt._signature import Signature, signature_of
+from kopt._stateful import own_batch
 from kopt.export import _atomic, _samples, _state, _trace
 from kopt.export._comparison import differences
 from kopt.export._plan import checked_model
@@ -68,7 +69,7 @@ def saved_model(
     target = _atomic.folder_target(path, marker="saved_model.pb")
     signature = signature_of(checked_model(model))
     if batch_size is None:
-        batch_size = _state.own_batch(model)
+        batch_size = own_batch(model)
     else:
         _state.check_batch(model, _checks.integer("batch_size", batch_size, low=1))
     samples, source = _samples_to_compare(signature, verify)

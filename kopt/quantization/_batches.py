@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kopt import _data
 from kopt._data import Pair, Specs, fits
+from kopt._stateful import own_batch
 
 
 def input_batches(
@@ -39,10 +40,16 @@ def input_batches(
 def batches_with_targets(
     model: keras.Model, data: Any, batch_size: int = 32
 ) -> tuple[Any, Iterator[Pair]]:
-    """`input_batches`, with the targets that the data hold beside the inputs."""
-    specs = _data.specs_of(model)
+    """`input_batches`, with the targets that the data hold beside the inputs.
+
+    A model with `stateful=True` gets the batches that it keeps state for, without the
+    samples of a last one that is not full.
+    """
+    specs, own = _data.specs_of(model), own_batch(model)
     read = _data.read("data", data, specs)
-    pairs = _checked(_data.in_batches(read, batch_size, specs), specs)
+    pairs = _checked(_data.in_batches(read, own or batch_size, specs), specs)
+    if own is not None:
+        pairs = _whole(pairs, own)
     first = next(pairs, None)
     if first is None:
         raise ValueError(
@@ -70,6 +77,19 @@ def _checked(pairs: Iterator[Pair], specs: Specs) -> Iterator[Pair]:
                     "Pass samples as the model gets them in `fit`."
                 )
         yield Pair(_as_the_model_takes(pair.x, specs), pair.y)
+
+
+def _whole(pairs: Iterator[Pair], size: int) -> Iterator[Pair]:
+    for pair in pairs:
+        received = len(keras.tree.flatten(pair.x)[0])
+        if received > size:
+            raise ValueError(
+                f"The model keeps state for batches of {size} (`stateful=True`). "
+                f"Received a batch of {received}. Pass batches of {size}, or the "
+                "samples as one array."
+            )
+        if received == size:
+            yield pair
 
 
 def _as_the_model_takes(x: Any, specs: Specs) -> Any:

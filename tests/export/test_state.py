@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 import kopt
+from kopt._keras.model_state import state_kept
 from kopt.export import Interpreter
 
 
@@ -77,6 +78,15 @@ def called_in_turn(model, x):
     return np.concatenate(calls)
 
 
+def forgetting(model, x):
+    """What the model returns if each call begins from the state that it has now."""
+    size, calls = model.inputs[0].shape[0] or 1, []
+    for start in range(0, len(x), size):
+        with state_kept(model):
+            calls.append(model(x[start : start + size]))
+    return np.concatenate(calls)
+
+
 def batch_of(model):
     return {"batch_size": model.inputs[0].shape[0] or 1}
 
@@ -87,9 +97,15 @@ def test_a_file_remembers_from_call_to_call(kind, quantization, random, path):
     model = MODELS[kind]()
     x = samples_for(model, random)
     report = kopt.export.tflite(model, path, quantization, x, **batch_of(model))
+    forgotten = forgetting(model, x)
     wanted = called_in_turn(model, x)
-    near = 1e-4 if quantization is None else 0.02 * np.ptp(wanted) + 1e-4
-    np.testing.assert_allclose(Interpreter(path).predict(x), wanted, atol=near)
+    error = np.abs(Interpreter(path).predict(x) - wanted)
+    if quantization is None:
+        assert error.max() <= 1e-4
+    # In 8 bits the nets of this size are off by up to 3 % of the output's spread
+    # without any state. Forgetting is another order of magnitude.
+    assert error.max() <= 0.05 * np.ptp(wanted) + 1e-4
+    assert error.mean() <= 0.25 * np.abs(forgotten - wanted).mean()
     assert report.verified
 
 
@@ -104,6 +120,38 @@ def test_a_saved_model_remembers_from_call_to_call(kind, random, tmp_path):
     np.testing.assert_allclose(
         np.concatenate(found), called_in_turn(model, x), atol=1e-5
     )
+
+
+def adding_up():
+    """The sum of all that it was ever called with."""
+    return keras.Sequential(
+        [
+            keras.Input(batch_shape=(1, 1, 1)),
+            layers.SimpleRNN(
+                1,
+                activation=None,
+                use_bias=False,
+                kernel_initializer="ones",
+                recurrent_initializer="ones",
+                stateful=True,
+            ),
+        ]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trained", [False, True])
+def test_ranges_hold_the_states_that_come_up_call_after_call(trained, random, path):
+    model, x = adding_up(), random.uniform(0.5, 1, (12, 1, 1)).astype("float32")
+    if trained:
+        kopt.quantization.quantize_model(model, calibration_data=x)
+        assert float(model.layers[0].states[0][0, 0]) == 0.0
+    kopt.export.tflite(model, path, None if trained else "int8", x)
+    wanted = np.cumsum(x)
+    step = wanted[-1] / 255
+    # Each call adds up to two roundings, of the input and of the sum.
+    steps = np.abs(Interpreter(path).predict(x).ravel() - wanted) / step
+    assert np.all(steps <= 2 + np.arange(12))
 
 
 @pytest.mark.slow
