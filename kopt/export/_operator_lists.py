@@ -6,6 +6,7 @@ out what depends on sizes and options, and newer versions take more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ class OperatorList:
         integer_operations: Operations on 8-bit integers.
         limits: By operation, what says why one of that kind is not taken; empty if it
             is.
+        every: The same for operations of any kind.
         other_types: Whether operations on other types are taken too.
         adders: By operation, the function of the operator resolver that adds it.
     """
@@ -34,6 +36,7 @@ class OperatorList:
     float_operations: frozenset[str]
     integer_operations: frozenset[str]
     limits: dict[str, Limit] = field(default_factory=dict)
+    every: Limit | None = None
     other_types: bool = False
     adders: dict[str, str] = field(default_factory=dict)
 
@@ -120,20 +123,59 @@ _MICRO = OperatorList(
     adders={operation: _adder(operation) for operation in _MICRO_OPERATIONS},
 )
 
+
+def _three_axes(operation: Operation, contents: FileContents) -> str:
+    """Whether all but the three last sizes of each tensor are 1."""
+    for index in (*operation.inputs, *operation.outputs):
+        tensor = contents.tensors[index]
+        if tensor.data is None and math.prod(tensor.shape[:-3]) > 1:
+            return f"of the shape {tensor.shape}, only the last 3 sizes may exceed 1"
+    return ""
+
+
+def _slope_of_channels(operation: Operation, contents: FileContents) -> str:
+    shape = contents.tensors[operation.inputs[1]].shape
+    if math.prod(shape[:-1]) == 1:
+        return ""
+    return "a slope for each place, only one for each channel is taken"
+
+
+def _short_vector(operation: Operation, contents: FileContents) -> str:
+    shape = contents.tensors[operation.inputs[0]].shape
+    if math.prod(shape[:-1]) > 1:
+        return f"of the shape {shape}, only a vector is taken"
+    return "" if shape[-1] <= 16_000 else f"{shape[-1]} values, at most 16000 are taken"
+
+
+def _joined_constant(operation: Operation, contents: FileContents) -> str:
+    inputs = [contents.tensors[index] for index in operation.inputs]
+    constants = [one for one in inputs if one.data is not None]
+    usable = len(inputs) == 2 and all(
+        one.zeros == math.prod(one.shape) for one in constants
+    )
+    return "" if usable or not constants else "a constant, only zeros beside one tensor"
+
+
 _EDGE_TPU = OperatorList(
     source="https://coral.ai/docs/edgetpu/models-intro, table of supported operations",
-    version="Edge TPU runtime 14",
+    version="Edge TPU runtime 14, table as of 2026-09-06",
     float_operations=frozenset(),
     integer_operations=frozenset(
         """
         ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS
-        FULLY_CONNECTED L2_NORMALIZATION LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL
-        PACK PAD PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1 RESHAPE
-        RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT
-        SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM TANH TRANSPOSE TRANSPOSE_CONV
-        UNIDIRECTIONAL_SEQUENCE_LSTM
+        FULLY_CONNECTED L2_NORMALIZATION LOGISTIC LSTM MAXIMUM MAX_POOL_2D MEAN MINIMUM
+        MUL PACK PAD PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1
+        RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SOFTMAX
+        SPACE_TO_DEPTH SPLIT SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM TANH
+        TRANSPOSE TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM
         """.split()
     ),
+    limits={
+        "CONCATENATION": _joined_constant,
+        "PRELU": _slope_of_channels,
+        "SOFTMAX": _short_vector,
+    },
+    every=_three_axes,
 )
 
 _GPU_OPERATIONS = frozenset(

@@ -130,5 +130,6 @@ def _refused(operation: Operation, contents: FileContents, known: OperatorList) 
         fits, kinds = known.other_types, "float32 and 8-bit integers"
     if not fits:
         return f"{dtype} values, only {kinds} are taken"
-    limit = known.limits.get(operation.name)
-    return limit(operation, contents) if limit else ""
+    limits = (known.limits.get(operation.name), known.every)
+    reasons = (limit(operation, contents) for limit in limits if limit)
+    return next(filter(None, reasons), "")

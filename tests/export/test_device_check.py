@@ -1,4 +1,5 @@
 import re
+import subprocess
 
 import keras
 import numpy as np
@@ -49,6 +50,36 @@ def test_a_limit_of_an_operation_is_told(tmp_path):
     assert report.left == {"CONCATENATION": "5 inputs, at most 4 are taken"}
 
 
+def quantized(model, random_shape, path):
+    x = np.random.default_rng(0).normal(size=random_shape).astype("float32")
+    kopt.export.tflite(model, path, "int8", x, "int8", verify=False)
+    return kopt.export.check(path, "edgetpu").left
+
+
+@pytest.mark.slow
+def test_the_edge_tpu_takes_a_slope_for_each_channel_alone(tmp_path):
+    # From its maker's table: alpha may have one axis, the innermost.
+    steep = {"alpha_initializer": keras.initializers.Constant(1.5)}
+    for shared, wanted in (([1, 2], {}), (None, {"PRELU"})):
+        model = keras.Sequential(
+            [
+                keras.Input((4, 4, 3)),
+                layers.Conv2D(3, 1),
+                layers.PReLU(shared_axes=shared, **steep),
+            ]
+        )
+        left = quantized(model, (8, 4, 4, 3), tmp_path / "m.tflite")
+        assert left.keys() == set(wanted)
+
+
+@pytest.mark.slow
+def test_the_edge_tpu_takes_the_softmax_of_a_vector_alone(tmp_path):
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, layers.Softmax()(layers.Conv2D(3, 1)(inputs)))
+    left = quantized(model, (8, 4, 4, 3), tmp_path / "m.tflite")
+    assert left == {"SOFTMAX": "of the shape (1, 4, 4, 3), only a vector is taken"}
+
+
 def test_a_microcontroller_gets_the_file_as_an_array(files, tmp_path):
     report = kopt.export.check(files / "int8.tflite", "tflite-micro", tmp_path)
     array, header, _ = report.written
@@ -57,6 +88,25 @@ def test_a_microcontroller_gets_the_file_as_an_array(files, tmp_path):
     assert stored == (files / "int8.tflite").read_bytes()
     assert f"int8_length = {len(stored)};" in text
     assert "extern const unsigned char int8[];" in header.read_text()
+
+
+@pytest.mark.slow
+def test_the_array_compiles_to_the_bytes_of_the_file(files, tmp_path):
+    array, header, _ = kopt.export.check(
+        files / "int8.tflite", "tflite-micro", tmp_path
+    ).written
+    program = tmp_path / "main.cc"
+    program.write_text(
+        f'#include "{header.name}"\n#include <cstdio>\n#include <cstdint>\n'
+        "int main() {\n"
+        "  if (reinterpret_cast<std::uintptr_t>(int8) % 16) return 1;\n"
+        "  return std::fwrite(int8, 1, int8_length, stdout) != int8_length;\n}\n"
+    )
+    made = tmp_path / "made"
+    strict = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+    subprocess.run([*strict, program, array, "-o", made], check=True)
+    written = subprocess.run([made], check=True, capture_output=True).stdout
+    assert written == (files / "int8.tflite").read_bytes()
 
 
 def test_a_microcontroller_gets_the_operations_of_the_file(files, tmp_path):
