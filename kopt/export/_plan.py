@@ -16,6 +16,7 @@ from kopt._centroids import centroids_written
 from kopt._signature import Signature, signature_of
 from kopt.export import _float_islands, _samples, _state, _trace, _words
 from kopt.export._conversion import Settings
+from kopt.export._delegate_forms import delegate_forms
 from kopt.export._float_islands import Island
 from kopt.export._runtime_forms import runtime_forms
 from kopt.quantization import is_quantized, snapped, unrounded
@@ -23,6 +24,9 @@ from kopt.quantization import is_quantized, snapped, unrounded
 _MODES = (None, "float16", "dynamic", "int8", "int16x8")
 _IO_DTYPES = {"int8": ("float32", "int8", "uint8"), "int16x8": ("float32", "int16")}
 _INTEGER_MODES = ("int8", "int16x8")
+
+# Samples that show the order of magnitude of what goes into an activation.
+_FOR_SIZES = 8
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,16 @@ class Plan:
                 stack.enter_context(_trace.reversed_by_slices())
             if self.settings.trained_ranges:
                 stack.enter_context(snapped(self.model))
+            elif self.settings.quantization == "int8":
+                stack.enter_context(delegate_forms(self.model, self._run_a_few))
             stack.enter_context(_float_islands.marked(self.islands))
             yield
+
+    def _run_a_few(self) -> None:
+        """Call the model as itself on a few of the samples that ranges come from."""
+        if self.calibration is not None:
+            size = max(_FOR_SIZES, self.settings.batch_size)
+            self.expected(_samples.spread(self.calibration, size))
 
     def expected(self, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What the model itself returns for samples, in the calls that a file takes."""

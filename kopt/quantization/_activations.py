@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import keras
 from keras import ops
 
+from kopt.quantization.ranges import AtMost
 from kopt.quantization.rule import float_class_of
 
 
@@ -21,36 +22,52 @@ class Activation(NamedTuple):
         fixed_range: The prescribed range.
         inner: Names of ranges between the operations that the function is made of,
             with those that are known beforehand.
-        form: `function(values, rounded) -> values` in the place of the activation,
-            which rounds to a range of `inner` by `rounded(name, values)`.
+        form: `function(values, quantizer) -> values` in the place of the activation,
+            which rounds to a range of `inner` by `quantizer.rounded(name, values)`.
     """
 
     kind: Literal["none", "fused", "fixed", "free", "float"]
     fixed_range: tuple[float, float] | None = None
-    inner: tuple[str, ...] | Mapping[str, tuple[float, float]] = ()
+    inner: tuple[str, ...] | Mapping[str, tuple[float, float] | AtMost] = ()
     form: Callable[..., Any] | None = None
 
 
-def hard_sigmoid(values: Any, rounded: Callable[[str, Any], Any]) -> Any:
+def hard_sigmoid(values: Any, quantizer: Any) -> Any:
     """`relu6(x + 3) / 6`, which the runtime has no operation of its own for."""
-    return rounded("shifted", ops.relu6(values + 3.0)) * (1.0 / 6.0)
+    return quantizer.rounded("shifted", ops.relu6(values + 3.0)) * (1.0 / 6.0)
 
 
-def hard_silu(values: Any, rounded: Callable[[str, Any], Any]) -> Any:
-    """`x * relu6(x + 3) / 6`.
+def hard_silu(values: Any, quantizer: Any) -> Any:
+    """`x * clip(x / 6 + 1/2, 0, 1)`, as two products and a sum.
 
-    The runtime has an operation for it, but no delegate takes that in int8: it is
-    several times slower than these three together.
+    The runtime has an operation for it, but no delegate takes that in int8. In a file
+    the grids cut off where the function does.
     """
-    return values * rounded("gate", hard_sigmoid(values, rounded))
+    sixth = quantizer.rounded("sixth", values * (1.0 / 6.0))
+    grid = quantizer.grids.get("sixth") if quantizer.snapped else None
+    if grid is None:
+        return values * quantizer.rounded("gate", ops.clip(sixth + 0.5, 0.0, 1.0))
+    if max(-grid.low, grid.high) < 0.5 * _GATE_STEP:
+        # The gate is always 1/2, and delegates do not take a sum with so small terms.
+        return values * 0.5
+    return values * quantizer.rounded("gate", sixth + 0.5)
 
 
 # LOGISTIC, SOFTMAX: scale 1/256, zero point -128. TANH: scale 1/128, zero point 0.
 _PROBABILITY = Activation("fixed", (0.0, 255 / 256))
 _SIGNED = Activation("fixed", (-1.0, 127 / 128))
 
+# A grid on which 0, 1/2 and 1 are points, and one of the same steps for what is half
+# of that away.
+_GATE_STEP = 1 / 254
 _HARD_SILU = Activation(
-    "free", None, {"shifted": (0.0, 6.0), "gate": (0.0, 1.0)}, hard_silu
+    "free",
+    None,
+    {
+        "sixth": AtMost(-128 * _GATE_STEP, 127 * _GATE_STEP),
+        "gate": (0.0, 255 * _GATE_STEP),
+    },
+    hard_silu,
 )
 
 _FUNCTIONS = {

@@ -114,7 +114,11 @@ _DEFAULTS = {
     layers.BatchNormalization: Rule(
         "batch_norm", compute=_integer_forms.batch_normalization
     ),
-    layers.Rescaling: Rule("arithmetic", compute=_integer_forms.rescaling),
+    layers.Rescaling: Rule(
+        "arithmetic",
+        compute=_integer_forms.rescaling,
+        inner=_integer_forms.range_of_rescaling,
+    ),
     layers.Normalization: Rule("arithmetic", compute=_integer_forms.normalization),
     layers.Add: Rule(
         "arithmetic",
@@ -135,7 +139,11 @@ _DEFAULTS = {
     layers.Dot: Rule("arithmetic", fuses=False),
     layers.GlobalAveragePooling1D: Rule("arithmetic", fuses=False),
     layers.GlobalAveragePooling2D: Rule("arithmetic", fuses=False),
-    layers.PReLU: Rule("activation", weights={"alpha": ()}),
+    layers.PReLU: Rule(
+        "activation",
+        compute=_integer_forms.prelu,
+        inner=lambda layer, inputs: ("slope", "added"),
+    ),
     **dict.fromkeys(
         [layers.Activation, layers.LeakyReLU, layers.ReLU], Rule("activation")
     ),

@@ -16,6 +16,7 @@ from kopt.quantization import ranges
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._common_grid import to_grid
 from kopt.quantization._relevant_values import AddedMask, NearLargest, mask_factor
+from kopt.quantization.ranges import Grid
 from kopt.quantization.rule import float_class_of, rule_for
 
 PREACTIVATION = "preactivation"
@@ -153,6 +154,8 @@ class LayerQuantizer(keras.layers.Layer):
         self.snapped = False
         # The ends of grids of fewer than 8 bits in that time, by attribute.
         self.bounds: dict[str, Any] = {}
+        # The grids of the ranges in that time, by role.
+        self.grids: dict[str, Grid] = {}
 
     def quantize_inputs(
         self, layer: keras.Layer, args: Any, kwargs: Any

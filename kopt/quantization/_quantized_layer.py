@@ -179,7 +179,7 @@ def _activation(layer: Any) -> Any:
     form = activation_of(layer).form
     if form is None:
         return getattr(layer, "activation", None)
-    return functools.partial(form, rounded=layer.quantizer.rounded)
+    return functools.partial(form, quantizer=layer.quantizer)
 
 
 def _compute(layer: Any, args: Any, kwargs: Any) -> Any:

@@ -94,10 +94,10 @@ def _snap(layers: list[QuantizedLayer]) -> list[tuple[keras.Variable, object]]:
             )
             if grid.bits < 8 and grid.quantizer is None:
                 layer.quantizer.bounds[grid.attribute] = grid.bounds(layer)
-        for one in layer.quantizer.ranges.values():
+        for role, one in layer.quantizer.ranges.items():
             if not isinstance(one, ActivationRange):
                 continue
-            ends = one.grid()
+            ends = layer.quantizer.grids[role] = one.grid()
             snapped_values[id(one.low)] = (one.low, ends.low)
             snapped_values[id(one.high)] = (one.high, ends.high)
     before = [(variable, variable.numpy()) for variable, _ in snapped_values.values()]

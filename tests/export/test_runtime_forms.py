@@ -10,6 +10,7 @@ from keras import layers
 import kopt
 from kopt.export._file_contents import read
 from kopt.export._runtime_forms import runtime_forms
+from tests.sampling import sampled
 
 LAYERS = {
     "square": (lambda: layers.UpSampling2D(), (4, 5, 2)),
@@ -67,3 +68,57 @@ def test_a_layer_that_computes_something_else_is_left_alone(random):
     exact = np.asarray(model(x))
     with runtime_forms(model):
         np.testing.assert_array_equal(np.asarray(model(x)), exact)
+
+
+def with_hard_silu(kind):
+    inputs = keras.Input((8, 8, 3))
+    first = layers.Conv2D(4, 1, activation="hard_silu" if kind == "argument" else None)
+    x = first(inputs)
+    if kind == "layer":
+        x = layers.Activation("hard_silu")(x)
+    if kind == "operation":
+        x = keras.ops.hard_silu(x)
+    return keras.Model(inputs, layers.Conv2D(2, 1)(x))
+
+
+def with_prelu(slope, shared=(1, 2)):
+    inputs = keras.Input((8, 8, 3))
+    slopes = layers.PReLU(
+        alpha_initializer=keras.initializers.Constant(slope), shared_axes=shared
+    )
+    return keras.Model(inputs, layers.Conv2D(2, 1)(slopes(layers.Conv2D(4, 1)(inputs))))
+
+
+IN_PARTS = {
+    "hard-silu": (lambda: with_hard_silu("layer"), "HARD_SWISH", 5.0),
+    "hard-silu as an argument": (lambda: with_hard_silu("argument"), "HARD_SWISH", 5.0),
+    "hard-silu alone": (lambda: with_hard_silu("operation"), "HARD_SWISH", 5.0),
+    "hard-silu of small values": (lambda: with_hard_silu("layer"), "HARD_SWISH", 1e-4),
+    "slopes": (lambda: with_prelu(0.2), "PRELU", 1.0),
+    "slopes below zero": (lambda: with_prelu(-0.5), "PRELU", 1.0),
+    "slopes of places": (lambda: with_prelu(0.2, None), "PRELU", 1.0),
+}
+
+
+@pytest.mark.parametrize("kind", sampled(IN_PARTS, {"hard-silu"}))
+def test_an_activation_is_parts_that_delegates_take(kind, random, tmp_path):
+    make, whole, size = IN_PARTS[kind]
+    keras.utils.set_random_seed(0)
+    model = make()
+    x = random.normal(size=(40, 8, 8, 3)).astype("float32") * np.float32(size)
+    exact = model.predict(x, verbose=0)
+    path = tmp_path / "m.tflite"
+    report = kopt.export.tflite(model, path, "int8", x, "int8")
+    assert whole not in {one.name for one in read(path.read_bytes()).operations}
+    assert kopt.export.check(path, "xnnpack").passed
+    # Each of up to four roundings in a row moves a value by up to half a step.
+    assert report.mean_difference < 2 * np.ptp(exact) / 255
+    np.testing.assert_array_equal(model.predict(x, verbose=0), exact)
+
+
+@pytest.mark.slow
+def test_a_slope_above_one_keeps_the_runtimes_operation(random, tmp_path):
+    x = random.normal(size=(40, 8, 8, 3)).astype("float32")
+    path = tmp_path / "m.tflite"
+    assert kopt.export.tflite(with_prelu(1.5), path, "int8", x).verified
+    assert "PRELU" in {one.name for one in read(path.read_bytes()).operations}

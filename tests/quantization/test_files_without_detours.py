@@ -126,6 +126,43 @@ def test_a_hard_silu_is_operations_that_delegates_take(kind, images, tmp_path):
     assert change.mean() < 0.01 * np.ptp(exact)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1e-4, 0.01, 30.0])
+def test_a_hard_silu_of_small_and_large_values_is_right(size, images, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = functional(
+        lambda x: layers.Conv2D(2, 1)(
+            layers.Activation("hard_silu")(layers.Conv2D(4, 1)(x))
+        )
+    )
+    x = images * np.float32(size)
+    exact = model.predict(x, verbose=0)
+    steps, _ = steps_apart(model, x, tmp_path / "m.tflite", io_dtype="int8")
+    assert steps.max() < 3
+    assert kopt.export.check(tmp_path / "m.tflite", "xnnpack").passed
+    change = np.abs(model.predict(x, verbose=0) - exact)
+    assert change.mean() < 0.01 * np.ptp(exact)
+
+
+SLOPES = {"below 1": (0.3, {"MUL", "ADD"}), "above 1": (1.4, {"PRELU"})}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SLOPES)
+def test_slopes_are_a_product_and_a_sum_where_that_is_right(kind, images, tmp_path):
+    slope, wanted = SLOPES[kind]
+    slopes = keras.initializers.RandomUniform(slope - 0.2, slope, seed=0)
+    model = functional(
+        lambda x: layers.Conv2D(2, 1)(
+            layers.PReLU(slopes, shared_axes=[1, 2])(layers.Conv2D(4, 1)(x))
+        )
+    )
+    steps, report = steps_apart(model, images, tmp_path / "m.tflite")
+    assert steps.max() < 3
+    assert report.float_tensors == ()
+    assert operations(tmp_path / "m.tflite").keys() == {"CONV_2D"} | wanted
+
+
 @pytest.mark.parametrize("trained", [False, True])
 def test_an_embedding_is_one_look_up(trained, random, tmp_path):
     words = random.integers(0, 20, (40, 9)).astype("int32")

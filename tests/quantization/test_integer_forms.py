@@ -47,7 +47,10 @@ def test_a_frozen_batch_normalization_uses_its_statistics(random):
 
 def rescaled(layer, x):
     # Of its quantizer the form asks whether what comes out is a mask.
-    layer.quantizer = SimpleNamespace(output_limit=None)
+    ranges = dict.fromkeys(_integer_forms.range_of_rescaling(layer, 1))
+    layer.quantizer = SimpleNamespace(
+        output_limit=None, ranges=ranges, rounded=lambda role, values: values
+    )
     return _integer_forms.rescaling(layer, x)
 
 

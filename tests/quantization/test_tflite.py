@@ -263,7 +263,7 @@ NETWORKS = {
             layers.PReLU(alpha_initializer="random_uniform", shared_axes=[1, 2]),
             layers.Conv2D(3, 3),
         ),
-        {"CONV_2D": 2, "PRELU": 1},
+        {"CONV_2D": 2, "ADD": 1, "MUL": 1},
     ),
     "hard_sigmoid": (
         lambda: activations("hard_sigmoid"),
