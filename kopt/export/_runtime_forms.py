@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras import ops
 
 from kopt._keras.layer_tree import with_nested_layers
+from kopt._rescaling import rescaled
 
 
 @contextlib.contextmanager
@@ -74,8 +75,18 @@ def _embedding(layer: Any, inputs: Any) -> Any:
     return ops.cast(rows, layer.compute_dtype)
 
 
+def _normalization(layer: Any, inputs: Any) -> Any:
+    numbers = rescaled(layer)
+    if numbers is None:
+        return type(layer).call(layer, inputs)
+    # With one number each the converter moves them into the weights of what follows.
+    inputs = ops.cast(inputs, layer.compute_dtype)
+    return inputs * numbers.scale + numbers.offset
+
+
 _FORMS: dict[Any, Callable[..., Any]] = {
     keras.layers.UpSampling2D: _upsampling,
     keras.layers.UpSampling1D: _upsampling_of_sequences,
     keras.layers.Embedding: _embedding,
+    keras.layers.Normalization: _normalization,
 }

@@ -6,7 +6,13 @@ from keras import layers
 
 from kopt._keras.origins import APPLICATIONS, OPERATIONS, RELU_OPERATION
 from kopt._kernels.axes import channels_from_end
-from kopt.quantization import _attention, _integer_forms, _masks, _recurrent_cells
+from kopt.quantization import (
+    _attention,
+    _integer_forms,
+    _masks,
+    _recurrent_cells,
+    _rescaling_forms,
+)
 from kopt.quantization.rule import Rule, register_by_name, register_quantize_rule
 
 
@@ -116,10 +122,15 @@ _DEFAULTS = {
     ),
     layers.Rescaling: Rule(
         "arithmetic",
-        compute=_integer_forms.rescaling,
-        inner=_integer_forms.range_of_rescaling,
+        compute=_rescaling_forms.rescaling,
+        inner=_rescaling_forms.between,
     ),
-    layers.Normalization: Rule("arithmetic", compute=_integer_forms.normalization),
+    layers.Normalization: Rule(
+        "arithmetic",
+        compute=_rescaling_forms.rescaling,
+        inner=_rescaling_forms.between,
+        obstacle=_rescaling_forms.no_grid_for_channels,
+    ),
     layers.Add: Rule(
         "arithmetic",
         compute=_integer_forms.pairwise("sum"),

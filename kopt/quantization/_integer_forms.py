@@ -10,12 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from kopt._kernels.axes import channels_from_end
-from kopt.quantization._relevant_values import mask_factor
 from kopt.quantization.ranges import NARROWEST
 
 
@@ -50,51 +48,6 @@ def batch_normalization(layer: Any, inputs: Any, **kwargs: Any) -> Any:
     if layer.center:
         offset = offset + layer.beta
     return scale_channels(inputs, scale, offset)
-
-
-def rescaling(layer: Any, inputs: Any) -> Any:
-    """`inputs * scale + offset` with constants."""
-    factor = mask_factor(layer.quantizer.output_limit, layer.scale, layer.offset)
-    if "scaled" in layer.quantizer.ranges:
-        inputs = ops.cast(inputs, layer.compute_dtype)
-        scaled = layer.quantizer.rounded("scaled", inputs * (layer.scale * factor))
-        return scaled + layer.offset * factor
-    per_channel = (inputs.shape[-1],)
-
-    def constants(values: Any) -> Any:
-        values = ops.cast(values, layer.compute_dtype) * factor
-        return ops.broadcast_to(values, per_channel)
-
-    return scale_channels(
-        ops.cast(inputs, layer.compute_dtype),
-        constants(layer.scale),
-        constants(layer.offset),
-    )
-
-
-def range_of_rescaling(layer: Any, inputs: int) -> tuple[str, ...]:
-    """The range between product and sum, where both are with one number.
-
-    For a few channels that is about 20 times as fast as a depthwise convolution.
-    """
-    numbers = not (np.ndim(layer.scale) or np.ndim(layer.offset))
-    return ("scaled",) if numbers else ()
-
-
-def normalization(layer: Any, inputs: Any) -> Any:
-    """`(inputs - mean) / deviation` with constants."""
-    deviation = ops.maximum(ops.sqrt(layer.variance), keras.config.epsilon())
-    mean = ops.reshape(layer.mean, (-1,))
-    deviation = ops.reshape(deviation, (-1,))
-    scale, offset = 1.0 / deviation, -mean / deviation
-    if layer.invert:
-        scale, offset = deviation, mean
-    per_channel = (inputs.shape[-1],)
-    return scale_channels(
-        ops.cast(inputs, layer.compute_dtype),
-        ops.broadcast_to(scale, per_channel),
-        ops.broadcast_to(offset, per_channel),
-    )
 
 
 def channel_scale(layer: Any, inputs: Any) -> Any:

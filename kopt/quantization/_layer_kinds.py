@@ -6,7 +6,6 @@ from operator import attrgetter
 from typing import Any
 
 import keras
-import numpy as np
 
 from kopt.quantization._activations import activation_of
 from kopt.quantization._trace import Call
@@ -54,12 +53,6 @@ def stores_as_computed(layer: keras.Layer) -> bool:
     if rule.role not in ("compute", "arithmetic", "batch_norm"):
         return is_linear_with_weights(layer)
     return rule.fuses and activation_of(layer).kind == "none"
-
-
-def rescales_by_numbers(layer: Any) -> bool:
-    return kind(layer) == "Rescaling" and not (
-        np.ndim(layer.scale) or np.ndim(layer.offset)
-    )
 
 
 def pads_nothing(layer: Any) -> bool:

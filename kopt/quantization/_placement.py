@@ -15,6 +15,7 @@ from typing import Literal
 
 import keras
 
+from kopt._rescaling import rescaled
 from kopt.quantization._activations import activation_of, softmax_axis
 from kopt.quantization._compiled import is_compiled
 from kopt.quantization._layer_kinds import (
@@ -25,7 +26,6 @@ from kopt.quantization._layer_kinds import (
     normalizes_channels,
     obstacle,
     pads_nothing,
-    rescales_by_numbers,
     role,
     stores_as_computed,
 )
@@ -190,7 +190,8 @@ class _Placement:
 
         Not where what follows pads with zeros, which the offset would move.
         """
-        if not rescales_by_numbers(call.layer) or len(call.outputs) != 1:
+        numbers = rescaled(call.layer)
+        if numbers is None or len(call.outputs) != 1:
             return False
         (output,), ((_, tensor),) = call.outputs, call.inputs
         consumers = self._consumers[output]
@@ -203,7 +204,7 @@ class _Placement:
                 role(one.layer) == "compute"
                 and id(one.layer) not in self._stays_float
                 and hasattr(one.layer, "kernel")
-                and (not call.layer.offset or pads_nothing(one.layer))
+                and (not numbers.offset or pads_nothing(one.layer))
                 for one in consumers
             )
         )

@@ -1,7 +1,5 @@
 """A layer in its integer form computes what the layer computes."""
 
-from types import SimpleNamespace
-
 import keras
 import numpy as np
 import pytest
@@ -43,31 +41,6 @@ def test_a_frozen_batch_normalization_uses_its_statistics(random):
     x = random.normal(size=(5, 4)).astype("float32")
     result = _integer_forms.batch_normalization(layer, x, training=True)
     np.testing.assert_allclose(result, layer(x), atol=1e-6)
-
-
-def rescaled(layer, x):
-    # Of its quantizer the form asks whether what comes out is a mask.
-    ranges = dict.fromkeys(_integer_forms.range_of_rescaling(layer, 1))
-    layer.quantizer = SimpleNamespace(
-        output_limit=None, ranges=ranges, rounded=lambda role, values: values
-    )
-    return _integer_forms.rescaling(layer, x)
-
-
-@pytest.mark.parametrize("shape", [(5, 3), (5, 6, 7, 3)])
-@pytest.mark.parametrize(
-    ("scale", "offset"), [(1 / 127.5, -1.0), ([0.5, 2.0, -1.0], [0.0, 1.0, 2.0])]
-)
-def test_rescaling(random, shape, scale, offset):
-    layer = layers.Rescaling(scale, offset)
-    x = random.uniform(0, 255, shape).astype("float32")
-    np.testing.assert_allclose(rescaled(layer, x), layer(x), rtol=1e-5)
-
-
-def test_rescaling_takes_images_of_integers(random):
-    layer = layers.Rescaling(1 / 255)
-    x = random.integers(0, 256, (2, 4, 4, 3)).astype("uint8")
-    np.testing.assert_allclose(rescaled(layer, x), layer(x), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("inputs", "names"), [(2, ()), (4, ("sum_of_2", "sum_of_3"))])
