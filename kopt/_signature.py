@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from kopt._keras.attached_state import build_config
+from kopt._keras.layer_tree import with_nested_layers
 from kopt._keras.model_state import state_kept
 
 # Names that Keras made up for want of one; they count up within a process.
@@ -66,18 +67,31 @@ class Signature:
         What the model remembers goes on from batch to batch, and is then as before.
         """
         count = len(next(iter(samples.values())))
-        parts = []
+        size, parts = min(batch_size, count), []
+        call: Callable[[list[Any]], dict[str, Any]] = self.call
         with state_kept(self.model):
-            for start in range(0, count, batch_size):
-                chosen = slice(start, start + batch_size)
+            for start in range(0, count, size):
+                chosen = np.arange(start, min(start + size, count))
+                if has_loops(self.model):
+                    # Filled up with the first samples: one size is traced once.
+                    chosen = np.arange(start, start + size) % count
                 batch = [samples[name][chosen] for name in self.inputs]
-                outputs = self.call([keras.ops.convert_to_tensor(x) for x in batch])
+                batch = [keras.ops.convert_to_tensor(x) for x in batch]
+                if not start and has_loops(self.model):
+                    call = self._traced(batch)
                 parts.append(
-                    {name: keras.ops.convert_to_numpy(y) for name, y in outputs.items()}
+                    {n: keras.ops.convert_to_numpy(y) for n, y in call(batch).items()}
                 )
         return {
-            name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+            name: np.concatenate([part[name] for part in parts])[:count]
+            for name in parts[0]
         }
+
+    def _traced(self, batch: list[Any]) -> Callable[[Sequence[Any]], dict[str, Any]]:
+        """`call` as a graph: else each step of a recurrent layer costs like a trace."""
+        function = tf.function(lambda *tensors: self.call(tensors), autograph=False)
+        concrete = function.get_concrete_function(*batch)
+        return lambda tensors: concrete(*tensors)
 
     def with_batch(self, batch_size: int | None) -> Signature:
         """The same signature for batches of another size (None: of any size)."""
@@ -103,6 +117,14 @@ class Signature:
     def open_inputs(self) -> list[str]:
         """Inputs that have a size besides the batch that is not fixed."""
         return [name for name, spec in self.inputs.items() if None in spec.shape[1:]]
+
+
+def has_loops(model: keras.Model) -> bool:
+    """Whether a model has recurrent layers that go from step to step in a loop."""
+    return any(
+        isinstance(layer, keras.layers.RNN) and not layer.unroll
+        for layer in with_nested_layers(model)
+    )
 
 
 def signature_of(model: keras.Model) -> Signature:

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from kopt._signature import plain_names, signature_of
 
@@ -158,3 +159,26 @@ def test_open_sizes_are_named_and_can_be_taken_from_samples():
 )
 def test_names_are_made_fit_for_a_file(given, plain):
     assert plain_names(given, "input") == plain
+
+
+class Noted(layers.GRUCell):
+    """Counts how often its Python is run."""
+
+    runs = 0
+
+    def call(self, *args, **kwargs):
+        Noted.runs += 1
+        return super().call(*args, **kwargs)
+
+
+def test_a_prediction_runs_a_recurrent_layer_step_by_step_only_once():
+    counts = []
+    for samples, steps in ((8, 3), (40, 12)):
+        model = keras.Sequential([keras.Input((steps, 2)), layers.RNN(Noted(4))])
+        x = np.random.default_rng(0).normal(size=(samples, steps, 2)).astype("float32")
+        exact = np.asarray(model(x))
+        Noted.runs = 0
+        (found,) = signature_of(model).predict({"input": x}, 16).values()
+        counts.append(Noted.runs)
+        np.testing.assert_allclose(found, exact, atol=1e-6)
+    assert counts[0] == counts[1]

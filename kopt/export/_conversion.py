@@ -52,8 +52,8 @@ _KNOWN = frozenset(
 # What a recurrent layer's loop adds: fine in float, fatal when integers are asked for.
 _LOOPS = frozenset(
     """
-    TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
-    TensorListStack While
+    StatelessWhile TensorListFromTensor TensorListGetItem TensorListReserve
+    TensorListSetItem TensorListStack While
     """.split()
 )
 

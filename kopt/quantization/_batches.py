@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,18 +13,23 @@ import tensorflow as tf
 
 from kopt import _data
 from kopt._data import Pair, Specs, fits
+from kopt._signature import has_loops
 from kopt._stateful import own_batch
+
+# Values of one input, at most, in a batch for a recurrent network.
+_LARGEST_BATCH = 1_000_000
 
 
 def input_batches(
-    model: keras.Model, data: Any, batch_size: int = 32
+    model: keras.Model, data: Any, batch_size: int | None = None
 ) -> tuple[Any, Iterator[Any]]:
     """The inputs of a model in data, batch by batch, without targets and weights.
 
     Args:
         model: The model that is to take them.
         data: Samples, in any form that `kopt._data.read` takes.
-        batch_size: How many samples of an array, or single ones, make a batch.
+        batch_size: How many samples of an array, or single ones, make a batch. None
+            for 32, or up to 256 where a network goes through them step by step.
 
     Returns:
         The first batch, and an iterator over all of them, the first included.
@@ -38,7 +44,7 @@ def input_batches(
 
 
 def batches_with_targets(
-    model: keras.Model, data: Any, batch_size: int = 32
+    model: keras.Model, data: Any, batch_size: int | None = None
 ) -> tuple[Any, Iterator[Pair]]:
     """`input_batches`, with the targets that the data hold beside the inputs.
 
@@ -47,7 +53,8 @@ def batches_with_targets(
     """
     specs, own = _data.specs_of(model), own_batch(model)
     read = _data.read("data", data, specs)
-    pairs = _checked(_data.in_batches(read, own or batch_size, specs), specs)
+    size = own or batch_size or _usual_size(model, specs)
+    pairs = _checked(_data.in_batches(read, size, specs), specs)
     if own is not None:
         pairs = _whole(pairs, own)
     first = next(pairs, None)
@@ -56,6 +63,14 @@ def batches_with_targets(
             f"The calibration data hold no samples. Pass at least one. {_data.ACCEPTED}"
         )
     return first.x, itertools.chain([first], pairs)
+
+
+def _usual_size(model: keras.Model, specs: Specs) -> int:
+    """How many samples at once: a step costs the same for few and for many."""
+    if not has_loops(model):
+        return 32
+    values = [math.prod(size or 1 for size in one.shape[1:]) for one in specs.values()]
+    return max(32, min(256, _LARGEST_BATCH // max([1, *values])))
 
 
 def _checked(pairs: Iterator[Pair], specs: Specs) -> Iterator[Pair]:

@@ -156,6 +156,8 @@ class LayerQuantizer(keras.layers.Layer):
         self.bounds: dict[str, Any] = {}
         # The grids of the ranges in that time, by role.
         self.grids: dict[str, Grid] = {}
+        # What `weights_on_grid` returns as long as the weights stand still.
+        self.rounded_weights: list[tuple[Any, Any]] | None = None
 
     def quantize_inputs(
         self, layer: keras.Layer, args: Any, kwargs: Any
@@ -233,9 +235,16 @@ class LayerQuantizer(keras.layers.Layer):
                 for grid in self.weight_grids
                 if grid.attribute in self.bounds
             ]
+        weights = [grid.variable(layer) for grid in self.weight_grids]
+        known = self.rounded_weights
+        # A wrapper may have put other tensors in the place of the variables.
+        if known is not None and all(
+            own is weight for own, (weight, _) in zip(weights, known, strict=True)
+        ):
+            return known
         return [
-            (grid.variable(layer), self.on_grid(layer, grid))
-            for grid in self.weight_grids
+            (weight, self.on_grid(layer, grid))
+            for weight, grid in zip(weights, self.weight_grids, strict=True)
         ]
 
     def on_grid(self, layer: keras.Layer, grid: WeightGrid) -> Any:

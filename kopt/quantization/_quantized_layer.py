@@ -9,7 +9,7 @@ holding it, and `isinstance(layer, keras.layers.Conv2D)` stays true.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -106,6 +106,28 @@ def put_below(layer: Any, change: Callable[[Any], Any]) -> None:
     # mypy takes the hash of a class for that of its instances.
     kind: Any = type(layer)
     layer.__class__ = _quantized_class(kind)
+
+
+@contextmanager
+def weights_rounded_once(layers: Iterable[Any]) -> Iterator[None]:
+    """Inside, weights stand still: they are rounded once, not at each call of a layer.
+
+    A recurrent layer calls its cell at each step.
+    """
+    changed = [
+        layer
+        for layer in layers
+        if all(grid.quantizer is None for grid in layer.quantizer.weight_grids)
+    ]
+    for layer in changed:
+        # Past Keras, which would take the variables for the quantizer's own.
+        rounded = layer.quantizer.weights_on_grid(layer)
+        vars(layer.quantizer)["rounded_weights"] = rounded
+    try:
+        yield
+    finally:
+        for layer in changed:
+            vars(layer.quantizer)["rounded_weights"] = None
 
 
 @contextmanager

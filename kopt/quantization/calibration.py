@@ -19,6 +19,7 @@ from kopt.quantization._observers import OBSERVERS, Observer
 from kopt.quantization._quantized_layer import (
     quantized_layers,
     require_quantized,
+    weights_rounded_once,
 )
 
 
@@ -64,7 +65,8 @@ def calibrate(model: keras.Model, data: Any, method: str = "minmax") -> keras.Mo
     """
     require_quantized(model)
     _checks.one_of("method", method, list(OBSERVERS))
-    _, batches = input_batches(model, data)
+    # An average over batches depends on their size.
+    _, batches = input_batches(model, data, 32 if method == "ema" else None)
     calibrate_on(model, batches, method)
     return model
 
@@ -77,7 +79,12 @@ def calibrate_on(model: keras.Model, batches: Iterable[Any], method: str) -> Non
         for one in layer.quantizer.ranges.values()
         if one.fixed is None
     }
-    with _observing(observers.values()) as reached, state_kept(model):
+    layers = quantized_layers(model)
+    with (
+        _observing(observers.values()) as reached,
+        state_kept(model),
+        weights_rounded_once(layers),
+    ):
         for batch in batches:
             with functions_inlined():
                 model(batch, training=False)

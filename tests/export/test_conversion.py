@@ -30,6 +30,15 @@ def test_plain_networks_are_converted_here(tiny, tmp_path, quantization):
     assert not _conversion.is_risky(operations, Settings(quantization))
 
 
+def test_a_recurrent_network_is_converted_here_in_float(tmp_path):
+    model = keras.Sequential([keras.Input((4, 2)), keras.layers.GRU(3)])
+    signature = signature_of(model).with_batch(1)
+    operations = _trace.write_for_converter(signature, tmp_path).operations
+    assert not _conversion.is_risky(operations, Settings(None))
+    # As a loop it would end the converter.
+    assert _conversion.is_risky(operations, Settings("int8"))
+
+
 def test_attention_is_converted_here(tmp_path):
     inputs = keras.Input((6, 4))
     attended = keras.layers.MultiHeadAttention(2, 2)(

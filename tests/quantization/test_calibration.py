@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from kopt.quantization import calibrate, quantize_model
+from kopt.quantization._layer_quantizer import WeightGrid
 from tests.reference import quantization as reference
 
 
@@ -133,3 +134,28 @@ def test_an_unknown_method_lists_those_there_are(mlp, rows):
 def test_a_float_model_is_refused(mlp, rows):
     with pytest.raises(ValueError, match=r"not quantized.*quantize_model"):
         calibrate(mlp, rows)
+
+
+def test_a_recurrent_layer_rounds_its_weights_once_for_all_steps(monkeypatch):
+    rounded, counts = WeightGrid.fake_quantized, []
+
+    def counting(grid, layer):
+        counts[-1] += 1
+        return rounded(grid, layer)
+
+    monkeypatch.setattr(WeightGrid, "fake_quantized", counting)
+    for steps in (2, 9):
+        model = keras.Sequential(
+            [keras.Input((steps, 3)), keras.layers.SimpleRNN(4), keras.layers.Dense(2)]
+        )
+        x = np.random.default_rng(0).normal(size=(40, steps, 3)).astype("float32")
+        counts.append(0)
+        quantize_model(model, calibration_data=x)
+    assert counts[0] == counts[1]
+
+
+def test_calibration_leaves_the_variables_where_they_belong(mlp, rows):
+    quantize_model(mlp, calibration_data=rows)
+    for layer in mlp.layers:
+        own = {id(variable) for variable in layer.quantizer.variables}
+        assert not own & {id(variable) for variable in (layer.kernel, layer.bias)}
