@@ -57,7 +57,7 @@ _LOOPS = frozenset(
     """.split()
 )
 
-_INTEGER_MODES = ("int8", "int16x8")
+INTEGER_MODES = ("int8", "int16x8")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Settings:
 
 def is_risky(operations: Set[str], settings: Settings) -> bool:
     """Whether the converter may crash on a graph of these operations."""
-    safe = _KNOWN if settings.quantization in _INTEGER_MODES else _KNOWN | _LOOPS
+    safe = _KNOWN if settings.quantization in INTEGER_MODES else _KNOWN | _LOOPS
     return not operations <= safe
 
 
@@ -136,7 +136,7 @@ def _converter(
     converter.optimizations = optimizations
     if mode == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if mode in _INTEGER_MODES and samples is not None:
+    if mode in INTEGER_MODES and samples is not None:
         integers = (
             kinds.TFLITE_BUILTINS_INT8
             if mode == "int8"

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from kopt.export._file_contents import FileContents, Operation
 
+_INTEGERS = ("int8", "uint8")
+
 Limit = Callable[[Operation, FileContents], str]
 
 
@@ -199,3 +201,24 @@ LISTS = {
     "edgetpu": _EDGE_TPU,
     "litert-gpu": _GPU,
 }
+
+
+def refused(operation: Operation, contents: FileContents, known: OperatorList) -> str:
+    """Why a target does not take an operation; empty if it does."""
+    if operation.name not in known.float_operations | known.integer_operations:
+        return "not in the list"
+    computed = [contents.tensors[i] for i in operation.outputs]
+    dtype = computed[0].dtype if computed else ""
+    if dtype in _INTEGERS:
+        fits = operation.name in known.integer_operations
+        kinds = "float32"
+    elif dtype == "float32":
+        fits = operation.name in known.float_operations
+        kinds = " and ".join(_INTEGERS)
+    else:
+        fits, kinds = known.other_types, "float32 and 8-bit integers"
+    if not fits:
+        return f"{dtype} values, only {kinds} are taken"
+    limits = (known.limits.get(operation.name), known.every)
+    reasons = (limit(operation, contents) for limit in limits if limit)
+    return next(filter(None, reasons), "")

@@ -15,7 +15,7 @@ from kopt import _checks
 from kopt._centroids import centroids_written
 from kopt._signature import Signature, signature_of
 from kopt.export import _float_islands, _samples, _state, _trace, _words
-from kopt.export._conversion import Settings
+from kopt.export._conversion import INTEGER_MODES, Settings
 from kopt.export._delegate_forms import delegate_forms
 from kopt.export._float_islands import Island
 from kopt.export._runtime_forms import runtime_forms
@@ -23,8 +23,6 @@ from kopt.quantization import is_quantized, snapped, unrounded
 
 _MODES = (None, "float16", "dynamic", "int8", "int16x8")
 _IO_DTYPES = {"int8": ("float32", "int8", "uint8"), "int16x8": ("float32", "int16")}
-_INTEGER_MODES = ("int8", "int16x8")
-
 # Samples that show the order of magnitude of what goes into an activation.
 _FOR_SIZES = 8
 
@@ -76,7 +74,7 @@ class Plan:
             stack.enter_context(_trace.float32_compute(self.model))
             stack.enter_context(centroids_written(self.model))
             stack.enter_context(runtime_forms(self.model))
-            if self.settings.quantization in _INTEGER_MODES:
+            if self.settings.quantization in INTEGER_MODES:
                 stack.enter_context(_trace.unrolled(self.model))
                 stack.enter_context(_trace.reversed_by_slices())
             if self.settings.trained_ranges:
@@ -144,7 +142,7 @@ def make_plan(
         model,
         _fixed(signature, settings),
         settings,
-        given if settings.quantization in _INTEGER_MODES else None,
+        given if settings.quantization in INTEGER_MODES else None,
         comparison,
         source,
         verify is not False,
@@ -238,7 +236,7 @@ def _islands(model: keras.Model, settings: Settings, chosen: Any) -> tuple[Islan
 
 
 def _check_data(settings: Settings, given: Mapping[str, np.ndarray] | None) -> None:
-    needed = settings.quantization in _INTEGER_MODES and not settings.trained_ranges
+    needed = settings.quantization in INTEGER_MODES and not settings.trained_ranges
     if needed and given is None:
         raise ValueError(
             f"quantization={settings.quantization!r} needs to see values to choose the "

@@ -11,12 +11,9 @@ from pathlib import Path
 from kopt import _checks
 from kopt._registry import register
 from kopt._text_table import table
-from kopt.export._file_contents import FileContents, Operation
 from kopt.export._micro_sources import write_sources
-from kopt.export._operator_lists import LISTS, OperatorList
+from kopt.export._operator_lists import LISTS, refused
 from kopt.export.interpreter import Interpreter
-
-_INTEGERS = ("int8", "uint8")
 
 
 @register("export", serializable=False)
@@ -100,7 +97,7 @@ def check(
     taken: Counter[str] = Counter()
     left: dict[str, str] = {}
     for operation in file.contents.operations:
-        reason = _refused(operation, file.contents, known)
+        reason = refused(operation, file.contents, known)
         if reason:
             left.setdefault(operation.name, reason)
         else:
@@ -112,24 +109,3 @@ def check(
     return DeviceReport(
         file.path, target, known.source, known.version, dict(taken), left, written
     )
-
-
-def _refused(operation: Operation, contents: FileContents, known: OperatorList) -> str:
-    """Why a target does not take an operation; empty if it does."""
-    if operation.name not in known.float_operations | known.integer_operations:
-        return "not in the list"
-    computed = [contents.tensors[i] for i in operation.outputs]
-    dtype = computed[0].dtype if computed else ""
-    if dtype in _INTEGERS:
-        fits = operation.name in known.integer_operations
-        kinds = "float32"
-    elif dtype == "float32":
-        fits = operation.name in known.float_operations
-        kinds = " and ".join(_INTEGERS)
-    else:
-        fits, kinds = known.other_types, "float32 and 8-bit integers"
-    if not fits:
-        return f"{dtype} values, only {kinds} are taken"
-    limits = (known.limits.get(operation.name), known.every)
-    reasons = (limit(operation, contents) for limit in limits if limit)
-    return next(filter(None, reasons), "")

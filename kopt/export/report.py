@@ -37,6 +37,12 @@ class ExportReport:
             that was run; else None.
         speedups: Time of that dense file as a multiple of this one's, measured in each
             runtime that is installed and runs both, by its name.
+        float_size_bytes: Size of the float file, where that was made too; else None.
+        float_speedups: Time of the float file as a multiple of this one's, in each
+            runtime that is installed and runs both, by its name: below 1 this file is
+            slower.
+        slow_parts: What in a file of integers is known to cost time or room, and what
+            helps.
         zeros: The zeros in the weights, and what gzip and `sparse=True` make of them;
             None for a SavedModel.
         quantization_aware: Whether the model had ranges of its own, learned in training
@@ -59,6 +65,9 @@ class ExportReport:
     float_layers: tuple[str, ...] = ()
     dense_size_bytes: int | None = None
     speedups: Mapping[str, float] = field(default_factory=dict)
+    float_size_bytes: int | None = None
+    float_speedups: Mapping[str, float] = field(default_factory=dict)
+    slow_parts: tuple[str, ...] = ()
     zeros: Zeros | None = None
     quantization_aware: bool = False
 
@@ -107,10 +116,15 @@ class ExportReport:
             min, (found.agreement for found in self.differences.values())
         )
 
-    def _beside_dense(self) -> str:
-        smaller = (self.dense_size_bytes or 0) / self.size_bytes
-        gains = [f"{gain:.2f}x in {name}" for name, gain in self.speedups.items()]
-        return f"{smaller:.2f}x smaller; speed {', '.join(gains) or 'not measured'}"
+    def _beside(self, other_size: int, speedups: Mapping[str, float]) -> str:
+        smaller = other_size / self.size_bytes
+        gains = [f"{gain:.2f}x in {name}" for name, gain in speedups.items()]
+        size = (
+            f"{smaller:.2f}x smaller" if smaller >= 1 else f"{1 / smaller:.2f}x LARGER"
+        )
+        slower = [name for name, gain in speedups.items() if gain < 1]
+        note = f", SLOWER in {', '.join(slower)}" if slower else ""
+        return f"{size}; speed {', '.join(gains) or 'not measured'}{note}"
 
     @staticmethod
     def _worst(
@@ -148,7 +162,12 @@ class ExportReport:
                 ("latency", f"{self.latency_ms:.3f} ms ({self.latency_protocol})")
             )
         if self.dense_size_bytes is not None:
-            rows.append(("beside a dense file", self._beside_dense()))
+            beside = self._beside(self.dense_size_bytes, self.speedups)
+            rows.append(("beside a dense file", beside))
+        if self.float_size_bytes is not None:
+            beside = self._beside(self.float_size_bytes, self.float_speedups)
+            rows.append(("beside the float file", beside))
+        rows += [("costs time or room", part) for part in self.slow_parts]
         if self.isolated:
             rows.append(("converted", "in a process of its own"))
         width = max(len(label) for label, _ in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -15,14 +16,16 @@ import numpy as np
 from kopt._registry import register
 from kopt.export import _atomic, _samples, _speed, _state, _trace
 from kopt.export._comparison import Difference, differences, lost_inside
-from kopt.export._conversion import convert, is_risky
+from kopt.export._conversion import INTEGER_MODES, Settings, convert, is_risky
 from kopt.export._order import in_order
 from kopt.export._output_grid import OutputGrid
 from kopt.export._plan import Plan, make_plan
+from kopt.export._slow_parts import slow_parts
 from kopt.export._zeros import zeros_of
 from kopt.export.errors import VerificationError
 from kopt.export.interpreter import Interpreter
 from kopt.export.report import ExportReport
+from kopt.quantization import unrounded
 
 _RUNS = 30
 
@@ -40,6 +43,7 @@ def tflite(
     *,
     isolate: bool | None = None,
     float_layers: Any = (),
+    beside_float: bool = False,
 ) -> ExportReport:
     """Write a model as a TFLite file, run the file and compare it with the model.
 
@@ -90,6 +94,9 @@ def tflite(
             float layer and another is still rounded. The suggestion of
             `kopt.quantization.sensitivity` can be passed on as it is. Not together
             with "uint8" or `sparse`.
+        beside_float: Whether the float file is made too, for the report to say how
+            much smaller and faster this one is than that, timed in turns. It takes
+            another conversion.
 
     Returns:
         An `ExportReport`: size, float tensors left inside, difference and agreement,
@@ -131,10 +138,23 @@ def tflite(
         report = replace(_examined(plan, draft), path=target, isolated=isolated)
         if plan.verify and not report.verified:
             raise VerificationError(report)
-    if dense is None:
-        return report
-    speedups = _speed.speedups(dense, content, _RUNS)
-    return replace(report, dense_size_bytes=len(dense), speedups=speedups)
+    if dense is not None:
+        speedups = _speed.speedups(dense, content, _RUNS)
+        report = replace(report, dense_size_bytes=len(dense), speedups=speedups)
+    if beside_float:
+        other = _float_file(plan, isolate)
+        speedups = _speed.speedups(other, content, _RUNS)
+        report = replace(report, float_size_bytes=len(other), float_speedups=speedups)
+    return report
+
+
+def _float_file(plan: Plan, isolate: bool | None) -> bytes:
+    """The file of the same model without quantization."""
+    settings = Settings(batch_size=plan.settings.batch_size)
+    plain = replace(plan, settings=settings, calibration=None, islands=())
+    trained = plan.settings.trained_ranges
+    with unrounded(plan.model) if trained else contextlib.nullcontext():
+        return _converted(plain, isolate)[1]
 
 
 def _converted(
@@ -163,11 +183,14 @@ def _converted(
 def _examined(plan: Plan, draft: Path) -> ExportReport:
     """What there is to know about the file; its numbers only where `verify` is set."""
     file = Interpreter(draft)
+    size = draft.stat().st_size
+    integers = plan.settings.quantization in INTEGER_MODES
     report = ExportReport(
         path=draft,
         format="tflite",
         quantization=plan.settings.quantization,
-        size_bytes=draft.stat().st_size,
+        size_bytes=size,
+        slow_parts=slow_parts(file.contents, plan.model, size) if integers else (),
         inputs={tensor.name: tensor.dtype for tensor in file.inputs},
         outputs={tensor.name: tensor.dtype for tensor in file.outputs},
         float_tensors=file.contents.float_tensors,
