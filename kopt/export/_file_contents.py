@@ -158,23 +158,40 @@ class FileContents:
         return target.real_range if target.scales.size == 1 else None
 
 
-def read(content: bytes, *, names_of_signature: bool = True) -> FileContents:
+def signature_keys(content: bytes) -> tuple[str, ...]:
+    """The names of a file's signatures: of what it can be called for."""
+    model = format_reader().Model.GetRootAsModel(content, 0)
+    count = model.SignatureDefsLength()
+    return tuple(model.SignatureDefs(i).SignatureKey().decode() for i in range(count))
+
+
+def read(
+    content: bytes, *, names_of_signature: bool = True, signature: str | None = None
+) -> FileContents:
     """The contents of a TFLite file that a runtime has found to be whole.
 
     Args:
         content: The file.
         names_of_signature: Whether inputs and outputs have the names that the file's
             signature gives them, instead of their own.
+        signature: Which signature's inputs, outputs, tensors and operations to read,
+            of a file with several. None for the first one's ends and all the rest.
     """
     schema = format_reader()
     model = schema.Model.GetRootAsModel(content, 0)
+    ends, graphs = None, list(range(model.SubgraphsLength()))
+    if model.SignatureDefsLength():
+        ends = model.SignatureDefs(0)
+    if signature is not None:
+        ends = model.SignatureDefs(signature_keys(content).index(signature))
+        graphs = _graphs_of(model, ends)
     codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
     names = _constants(schema.BuiltinOperator)
     # Old writers put small codes in the deprecated byte alone.
     kinds = [names[max(c.BuiltinCode(), c.DeprecatedBuiltinCode())] for c in codes]
     tensors: list[Tensor] = []
     operations: list[Operation] = []
-    for number in range(model.SubgraphsLength()):
+    for number in graphs:
         graph, offset = model.Subgraphs(number), len(tensors)
         tensors += [
             _tensor(schema, model, graph.Tensors(i), offset + i)
@@ -185,8 +202,8 @@ def read(content: bytes, *, names_of_signature: bool = True) -> FileContents:
             inputs = _indices(found.InputsLength(), found.InputsAsNumpy, offset)
             outputs = _indices(found.OutputsLength(), found.OutputsAsNumpy, offset)
             operations.append(Operation(kinds[found.OpcodeIndex()], inputs, outputs))
-    main = model.Subgraphs(0)
-    public_names = _signature_names(model) if names_of_signature else {}
+    main = model.Subgraphs(graphs[0])
+    public_names = _signature_names(ends) if names_of_signature else {}
     for index, name in public_names.items():
         tensors[index] = replace(tensors[index], name=name)
     return FileContents(
@@ -214,10 +231,18 @@ def _indices(count: int, values: Callable[[], Any], offset: int = 0) -> tuple[in
     return tuple(int(i) + offset for i in values() if i >= 0) if count else ()
 
 
-def _signature_names(model: Any) -> dict[int, str]:
-    if not model.SignatureDefsLength():
+def _graphs_of(model: Any, signature: Any) -> list[int]:
+    """The graph of a signature, and those that none is called for: bodies of loops."""
+    own = signature.SubgraphIndex()
+    count = model.SignatureDefsLength()
+    called = {model.SignatureDefs(i).SubgraphIndex() for i in range(count)}
+    inner = [i for i in range(model.SubgraphsLength()) if i not in called]
+    return [own, *inner]
+
+
+def _signature_names(signature: Any) -> dict[int, str]:
+    if signature is None:
         return {}
-    signature = model.SignatureDefs(0)
     entries = [signature.Inputs(i) for i in range(signature.InputsLength())]
     entries += [signature.Outputs(i) for i in range(signature.OutputsLength())]
     return {entry.TensorIndex(): entry.Name().decode() for entry in entries}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
 import time
@@ -31,8 +32,10 @@ class Interpreter:
     Args:
         path: The `.tflite` file.
         num_threads: Threads that the runtime uses. Defaults to 1.
+        signature: What to run, of a file that holds several models, such as "encode".
 
     Attributes:
+        signatures: The names of the file's signatures.
         inputs: A `Tensor` for each input: its name, shape, dtype, scales, zero points.
         outputs: The same for each output.
         tensors: The same for every tensor in the file; constants have their `data`.
@@ -40,7 +43,8 @@ class Interpreter:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is truncated or no TFLite file.
+        ValueError: If the file is truncated or no TFLite file, or has no such
+            signature.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -51,14 +55,26 @@ class Interpreter:
         True
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        num_threads: int = 1,
+        signature: str | None = None,
+    ) -> None:
         self.path = Path(path)
         self.num_threads = _checks.integer("num_threads", num_threads, low=1)
         if not self.path.is_file():
             raise FileNotFoundError(f"There is no file {str(path)!r}.")
         self._content = self.path.read_bytes()
         self.reset_state()
-        self.contents: FileContents = _file_contents.read(self._content)
+        self.signatures = _file_contents.signature_keys(self._content)
+        self.signature = signature
+        if signature is not None:
+            _checks.one_of("signature", signature, self.signatures)
+        self.contents: FileContents = _file_contents.read(
+            self._content, signature=signature
+        )
 
     # What a file holds can be read even if no runtime can set it up.
 
@@ -141,32 +157,53 @@ class Interpreter:
             ConversionError: If the runtime cannot run the file on these values.
         """
         if self.contents.has_state:
-            return Interpreter(self.path, num_threads=self.num_threads)._timed(runs, x)
+            threads, own = self.num_threads, self.signature
+            again = Interpreter(self.path, num_threads=threads, signature=own)
+            return again._timed(runs, x)
         return self._timed(runs, x)
 
     def _timed(self, runs: int, x: Any) -> float:
-        if x is None:
-            self.run_zeros()
-        else:
-            self._run([_slice(one, 0, self.batch_size) for one in self._prepared(x)])
+        arrays = self._zeros()
+        if x is not None:
+            arrays = [_slice(one, 0, self.batch_size) for one in self._prepared(x)]
+        self._run(arrays)
+        again = self._runtime.invoke
+        if self.signature is not None:
+            again = functools.partial(self._runner, **self._by_name(arrays))
         times = []
         for number in range(_checks.integer("runs", runs, low=1) + 5):
             began = time.perf_counter()
-            self._runtime.invoke()
+            again()
             if number >= 5:
                 times.append(time.perf_counter() - began)
         return statistics.median(times) * 1000
 
     def run_zeros(self) -> None:
         """Run the file once, on zeros."""
-        self._run([np.zeros(tensor.shape, tensor.dtype) for tensor in self.inputs])
+        self._run(self._zeros())
+
+    def _zeros(self) -> list[np.ndarray]:
+        return [np.zeros(tensor.shape, tensor.dtype) for tensor in self.inputs]
+
+    def _by_name(self, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+        names = [tensor.name for tensor in self.inputs]
+        return dict(zip(names, arrays, strict=True))
 
     def _set_up(self) -> None:
         """Give the tensors memory: the first time that a file can prove unusable."""
         if self._ready:
             return
+        if self.signature is None and len(self.signatures) > 1:
+            raise ValueError(
+                f"{self.path.name} holds several models. Say which one to run: "
+                f"signature={self.signatures[0]!r}, say. It has: "
+                f"{', '.join(self.signatures)}."
+            )
         try:
-            self._runtime.allocate_tensors()
+            if self.signature is None:
+                self._runtime.allocate_tensors()
+            else:
+                self._runner = self._runtime.get_signature_runner(self.signature)
         except (RuntimeError, ValueError) as error:
             raise ConversionError(
                 f"The runtime cannot set the file up: {str(error).rstrip('.')}. Its "
@@ -177,9 +214,12 @@ class Interpreter:
 
     def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         self._set_up()
-        for tensor, array in zip(self.inputs, arrays, strict=True):
-            self._runtime.set_tensor(tensor.index, array)
         try:
+            if self.signature is not None:
+                found = self._runner(**self._by_name(arrays))
+                return [found[tensor.name] for tensor in self.outputs]
+            for tensor, array in zip(self.inputs, arrays, strict=True):
+                self._runtime.set_tensor(tensor.index, array)
             self._runtime.invoke()
         except (RuntimeError, ValueError) as error:
             raise ConversionError(

@@ -45,6 +45,8 @@ class ExportReport:
             helps.
         zeros: The zeros in the weights, and what gzip and `sparse=True` make of them;
             None for a SavedModel.
+        signatures: The report of each model, by the name of its signature, of a file
+            that holds several.
         quantization_aware: Whether the model had ranges of its own, learned in training
             or calibrated.
     """
@@ -69,6 +71,7 @@ class ExportReport:
     float_speedups: Mapping[str, float] = field(default_factory=dict)
     slow_parts: tuple[str, ...] = ()
     zeros: Zeros | None = None
+    signatures: Mapping[str, ExportReport] = field(default_factory=dict)
     quantization_aware: bool = False
 
     @property
@@ -141,6 +144,8 @@ class ExportReport:
             ("inputs", _typed(self.inputs)),
             ("outputs", _typed(self.outputs)),
         ]
+        if self.signatures:
+            rows.append(("signatures", ", ".join(self.signatures)))
         if self.float_layers:
             rows.append(("layers kept in float", ", ".join(self.float_layers)))
         if self.float_tensors is not None:
