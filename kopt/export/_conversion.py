@@ -17,13 +17,13 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from kopt.export import _float_islands
+from kopt.export import _float_islands, _int16_islands
 from kopt.export.errors import ConversionError
 from kopt.export.interpreter import Interpreter
 
@@ -72,6 +72,7 @@ class Settings:
         trained_ranges: Whether the graph carries fake quantization, so that int8 needs
             no data.
         float_layers: What is marked in the graph to stay float, in words.
+        int16_layers: The same for activations of 16 bits in a file of 8.
     """
 
     quantization: str | None = None
@@ -80,6 +81,7 @@ class Settings:
     batch_size: int = 1
     trained_ranges: bool = False
     float_layers: Sequence[str] = ()
+    int16_layers: Sequence[str] = ()
 
 
 def is_risky(operations: Set[str], settings: Settings) -> bool:
@@ -109,6 +111,12 @@ def convert(
 def _convert_here(
     folder: Path, settings: Settings, samples: Mapping[str, np.ndarray] | None
 ) -> bytes:
+    if settings.int16_layers:
+        plain = replace(settings, int16_layers=())
+        wide = replace(plain, quantization="int16x8", io_dtype="float32")
+        narrow = _convert_here(folder, plain, samples)
+        wide_file = _convert_here(folder, wide, samples)
+        return _int16_islands.with_int16(narrow, wide_file, settings.int16_layers)
     converter = _converter(folder, settings, samples)
     try:
         with warnings.catch_warnings():

@@ -222,6 +222,16 @@ def format_reader() -> ModuleType:
         return importlib.import_module("tensorflow.lite.python.schema_py_generated")
 
 
+def operation_names(model: Any) -> list[str]:
+    """The name of each kind of operation of a file that was read as objects."""
+    names = _constants(format_reader().BuiltinOperator)
+    # Old writers put small codes in the deprecated byte alone.
+    return [
+        names[max(one.builtinCode, one.deprecatedBuiltinCode)]
+        for one in model.operatorCodes
+    ]
+
+
 def _constants(enumeration: Any) -> dict[int, str]:
     return {value: name for name, value in vars(enumeration).items() if name.isupper()}
 

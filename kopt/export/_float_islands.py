@@ -31,12 +31,15 @@ class Island:
     layers: tuple[keras.Layer, ...]
 
 
-def islands(model: keras.Model, selection: Any) -> tuple[Island, ...]:
-    """What a user chose to stay float.
+def islands(
+    model: keras.Model, selection: Any, argument: str = "float_layers"
+) -> tuple[Island, ...]:
+    """What a user chose to stay float, or to have another type.
 
     Args:
         model: The model.
         selection: Names, paths, layers and layer classes, or one of them.
+        argument: What the user calls this, for the messages.
 
     Raises:
         ValueError: If one of them fits no layer.
@@ -44,7 +47,7 @@ def islands(model: keras.Model, selection: Any) -> tuple[Island, ...]:
     if isinstance(selection, (str, type, keras.Layer)):
         selection = [selection]
     return tuple(
-        Island(str(item), tuple(matching_layers(model, item, "float_layers")))
+        Island(str(item), tuple(matching_layers(model, item, argument)))
         for item in selection
     )
 
@@ -107,20 +110,36 @@ def _operations_of(
 ) -> list[tuple[str, list[str]]]:
     """Kind and names of the results of each operation of the islands."""
     contents = _file_contents.read(calibrated, names_of_signature=False)
+    return [
+        (one.name, [contents.tensors[index].name for index in one.outputs])
+        for one in marked_operations(items, contents)
+    ]
+
+
+def marked_operations(
+    items: Sequence[str], contents: FileContents, kept: str = "stay float"
+) -> list[Operation]:
+    """The operations of the marked islands in a file.
+
+    Args:
+        items: The items of the islands, in the order in which they were marked.
+        contents: The file, with the names of tensors as they stand there.
+        kept: What the layers are to do, for the message.
+
+    Raises:
+        ConversionError: If an item has no operation of its own.
+    """
     operations: list[Operation] = []
     for number, item in enumerate(items):
         mark = f"/{_mark(number)}"
         own = [one for one in contents.operations if _belongs(one, contents, mark)]
         if not own:
             raise ConversionError(
-                f"{item!r} cannot stay float: it leaves no operation of its own in the "
+                f"{item!r} cannot {kept}: it leaves no operation of its own in the "
                 "file. Name the layer that it is computed together with."
             )
         operations += own
-    return [
-        (one.name, [contents.tensors[index].name for index in one.outputs])
-        for one in operations
-    ]
+    return operations
 
 
 def _mark(number: int) -> str:
@@ -141,6 +160,7 @@ def _belongs(operation: Operation, contents: FileContents, mark: str) -> bool:
     if any(mark in tensor.name for tensor in outputs):
         return True
     ends = {tensor.index for tensor in contents.outputs}
+    ends |= {contents.source(tensor).index for tensor in contents.outputs}
     if not ends.intersection(operation.outputs):
         return False
     # An output of the model has a name that says nothing of the layer, but the

@@ -29,7 +29,9 @@ RUNS = 30
 def float_file(plan: Plan, isolate: bool | None) -> bytes:
     """The file of the same model without quantization."""
     settings = Settings(batch_size=plan.settings.batch_size)
-    plain = replace(plan, settings=settings, calibration=None, islands=())
+    plain = replace(
+        plan, settings=settings, calibration=None, islands=(), wide_islands=()
+    )
     trained = plan.settings.trained_ranges
     with unrounded(plan.model) if trained else contextlib.nullcontext():
         return converted(plain, isolate)[1]

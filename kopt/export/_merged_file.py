@@ -35,8 +35,33 @@ def merged(files: Mapping[str, bytes]) -> bytes:
     for name, content in files.items():
         reader = schema.Model.GetRootAsModel(content, 0)
         whole.add(name, schema.ModelT.InitFromObj(reader))
-    builder = flatbuffers.Builder(sum(map(len, files.values())))
-    builder.Finish(whole.model.Pack(builder), b"TFL3")
+    return packed(whole.model)
+
+
+def packed(model: Any) -> bytes:
+    """The bytes of a file of objects, with each constant once."""
+    numbers: dict[bytes, int] = {}
+    buffers: list[_Buffer] = []
+
+    def number_of(old: int) -> int:
+        data = model.buffers[old].data
+        content = b"" if data is None else np.asarray(data).tobytes()
+        if content not in numbers:
+            numbers[content] = len(buffers)
+            buffers.append(_Buffer(content))
+        return numbers[content]
+
+    # The first buffer of a file is that of all that is computed.
+    model.buffers[0].data = None
+    number_of(0)
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            tensor.buffer = number_of(tensor.buffer)
+    for entry in model.metadata or []:
+        entry.buffer = number_of(entry.buffer)
+    model.buffers = buffers
+    builder = flatbuffers.Builder(sum(len(one.content) for one in buffers) + 1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
@@ -44,10 +69,7 @@ class _Merged:
     """A file in the making."""
 
     def __init__(self, schema: Any) -> None:
-        self._schema = schema
         self._codes: dict[tuple[Any, ...], int] = {}
-        # The first buffer of a file is empty: that of all that is computed.
-        self._buffers: dict[bytes, int] = {b"": 0}
         model = self.model = schema.ModelT()
         model.version, model.description = 3, b"kopt"
         model.operatorCodes, model.subgraphs, model.signatureDefs = [], [], []
@@ -56,10 +78,12 @@ class _Merged:
     def add(self, name: str, part: Any) -> None:
         first = len(self.model.subgraphs)
         codes = [self._code(code) for code in part.operatorCodes]
-        buffers = [self._buffer(buffer) for buffer in part.buffers]
+        # The first one stands for all that is computed.
+        before = len(self.model.buffers)
+        self.model.buffers += part.buffers
         for graph in part.subgraphs:
             for tensor in graph.tensors:
-                tensor.buffer = buffers[tensor.buffer]
+                tensor.buffer += before
             for operation in graph.operators or []:
                 operation.opcodeIndex = codes[operation.opcodeIndex]
                 _move_graphs(operation, first)
@@ -81,29 +105,24 @@ class _Merged:
             self.model.operatorCodes.append(code)
         return self._codes[key]
 
-    def _buffer(self, buffer: Any) -> int:
-        content = b"" if buffer.data is None else np.asarray(buffer.data).tobytes()
-        if content not in self._buffers:
-            self._buffers[content] = len(self.model.buffers)
-            self.model.buffers.append(_Buffer(self._schema, content))
-        return self._buffers[content]
-
 
 class _Buffer:
     """Stored bytes, where runtimes can read numbers of any size."""
 
-    def __init__(self, schema: Any, content: bytes) -> None:
-        self._schema, self._content = schema, content
+    def __init__(self, content: bytes) -> None:
+        self.content = content
 
     def Pack(self, builder: Any) -> int:
-        size = len(self._content)
+        schema, size = format_reader(), len(self.content)
+        if not size:
+            return int(schema.BufferT().Pack(builder))
         builder.StartVector(1, size, _ALIGNMENT)
         builder.head -= size
-        builder.Bytes[builder.head : builder.head + size] = self._content
+        builder.Bytes[builder.head : builder.head + size] = self.content
         data = builder.EndVector()
-        self._schema.BufferStart(builder)
-        self._schema.BufferAddData(builder, data)
-        return int(self._schema.BufferEnd(builder))
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, data)
+        return int(schema.BufferEnd(builder))
 
 
 def _move_graphs(operation: Any, first: int) -> None:

@@ -40,6 +40,7 @@ class Plan:
         source: Where the samples to compare on come from, in words.
         verify: Whether the file is run and compared.
         islands: Layers that stay float in a file of integers.
+        wide_islands: Layers with activations of 16 bits in a file of 8.
         state: Variables that a call of the model changes.
         outputs: Names of the model's outputs, in its own order.
     """
@@ -52,6 +53,7 @@ class Plan:
     source: str
     verify: bool
     islands: tuple[Island, ...] = ()
+    wide_islands: tuple[Island, ...] = ()
     state: tuple[tf.Variable, ...] = ()
     outputs: tuple[str, ...] = ()
 
@@ -81,7 +83,8 @@ class Plan:
                 stack.enter_context(snapped(self.model))
             elif self.settings.quantization == "int8":
                 stack.enter_context(delegate_forms(self.model, self._run_a_few))
-            stack.enter_context(_float_islands.marked(self.islands))
+            marked = (*self.islands, *self.wide_islands)
+            stack.enter_context(_float_islands.marked(marked))
             yield
 
     def _run_a_few(self) -> None:
@@ -116,6 +119,7 @@ def make_plan(
     batch_size: int,
     verify: Any,
     float_layers: Any = (),
+    int16_layers: Any = (),
 ) -> Plan:
     """Check the arguments of an export; the names are those of `kopt.export.tflite`."""
     checked_model(model)
@@ -123,6 +127,8 @@ def make_plan(
     settings = _settings(model, quantization, io_dtype, sparse, batch_size)
     islands = _islands(model, settings, float_layers)
     settings = replace(settings, float_layers=[one.item for one in islands])
+    wide = _wide_islands(model, settings, int16_layers)
+    settings = replace(settings, int16_layers=[one.item for one in wide])
     signature = signature_of(model)
     _words.check_inputs(signature)
     given = own = None
@@ -147,6 +153,7 @@ def make_plan(
         source,
         verify is not False,
         islands,
+        wide,
     )
 
 
@@ -231,6 +238,29 @@ def _islands(model: keras.Model, settings: Settings, chosen: Any) -> tuple[Islan
             "A file with `float_layers` has inputs and outputs of float32 or int8, and "
             f"no sparse tensors. {received}io_dtype={settings.io_dtype!r}, "
             f"sparse={settings.sparse}."
+        )
+    return islands
+
+
+def _wide_islands(
+    model: keras.Model, settings: Settings, chosen: Any
+) -> tuple[Island, ...]:
+    """The layers to compute with 16 bits, after a check that this export can."""
+    islands = _float_islands.islands(model, chosen, "int16_layers")
+    if islands and (
+        settings.quantization != "int8"
+        or settings.trained_ranges
+        or settings.sparse
+        or settings.float_layers
+        or settings.io_dtype == "uint8"
+    ):
+        raise ValueError(
+            "`int16_layers` is for a float model with quantization='int8' and "
+            "`representative_data`, without `float_layers` and `sparse`, and with "
+            f"inputs and outputs of float32 or int8. Received: int16_layers={chosen!r} "
+            f"with quantization={settings.quantization!r}, "
+            f"io_dtype={settings.io_dtype!r}, sparse={settings.sparse}. For 16 bits "
+            "everywhere use quantization='int16x8'."
         )
     return islands
 

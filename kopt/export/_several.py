@@ -111,6 +111,7 @@ _DEFAULTS: dict[str, Any] = {
     "batch_size": 1,
     "verify": True,
     "float_layers": (),
+    "int16_layers": (),
 }
 
 

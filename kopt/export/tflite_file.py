@@ -30,6 +30,7 @@ def tflite(
     *,
     isolate: bool | None = None,
     float_layers: Any = (),
+    int16_layers: Any = (),
     beside_float: bool = False,
 ) -> ExportReport:
     """Write a model as a TFLite file, run the file and compare it with the model.
@@ -85,6 +86,10 @@ def tflite(
             float layer and another is still rounded. The suggestion of
             `kopt.quantization.sensitivity` can be passed on as it is. Not together
             with "uint8" or `sparse`.
+        int16_layers: Layers that have activations of 16 bits in a file of "int8",
+            named as `float_layers` are: 256 times as fine, where 8 bits lose too much
+            and a float unit is missing. The runtime's own kernels compute them, no
+            delegate does. Not together with `float_layers`, "uint8" or `sparse`.
         beside_float: Whether the float file is made too, for the report to say how
             much smaller and faster this one is than that, timed in turns. It takes
             another conversion.
@@ -120,6 +125,7 @@ def tflite(
             "batch_size": batch_size,
             "verify": verify,
             "float_layers": float_layers,
+            "int16_layers": int16_layers,
         }
         return _several.write(model, path, options, isolate, beside_float)
     target = _atomic.file_target(path)
@@ -132,6 +138,7 @@ def tflite(
         batch_size=batch_size,
         verify=verify,
         float_layers=float_layers,
+        int16_layers=int16_layers,
     )
     plan, content, dense, isolated = _made_file.converted(plan, isolate)
     content = in_order(content, list(plan.signature.inputs), plan.outputs)
