@@ -122,3 +122,19 @@ def test_a_slope_above_one_keeps_the_runtimes_operation(random, tmp_path):
     path = tmp_path / "m.tflite"
     assert kopt.export.tflite(with_prelu(1.5), path, "int8", x).verified
     assert "PRELU" in {one.name for one in read(path.read_bytes()).operations}
+
+
+@pytest.mark.slow
+def test_a_stateful_network_is_looked_at_in_its_own_batches(random, tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input(batch_shape=(3, 2, 4)),
+            layers.SimpleRNN(4, stateful=True),
+            layers.PReLU(),
+            layers.Dense(2, activation="hard_silu"),
+        ]
+    )
+    x = random.normal(size=(16, 2, 4)).astype("float32")
+    path = tmp_path / "m.tflite"
+    assert kopt.export.tflite(model, path, "int8", x, batch_size=3).verified
+    assert not np.any(model.layers[0].states[0])
