@@ -6,3 +6,6 @@ APPLICATIONS = "keras.src.applications"
 OPERATIONS = "keras.src.ops"
 #: The operation behind `keras.activations.relu` with a slope or a bound.
 RELU_OPERATION = "keras.src.activations.activations.ReLU"
+
+#: Modules of the layers of KerasHub, which kopt does not depend on.
+KERAS_HUB = "keras_hub.src.layers.modeling"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from keras import layers
 
-from kopt._keras.origins import APPLICATIONS, OPERATIONS, RELU_OPERATION
+from kopt._keras.conv_lstm_cell import ConvLSTMCell
+from kopt._keras.origins import APPLICATIONS, KERAS_HUB, OPERATIONS, RELU_OPERATION
 from kopt._kernels.axes import channels_from_end
 from kopt.quantization import (
     _attention,
+    _convolutional_cells,
+    _dot_attention,
+    _embeddings,
     _integer_forms,
     _masks,
     _recurrent_cells,
@@ -42,6 +48,24 @@ def _separable(layer: type) -> Rule:
     )
 
 
+def _attention_of_heads(layer: type) -> Rule:
+    return Rule(
+        "compute",
+        weights=_attention.weights(layer),
+        compute=_attention.attention,
+        inner=_attention.inner,
+        obstacle=_attention.obstacle,
+        fuses=False,
+    )
+
+
+_DOT_ATTENTION = Rule(
+    "whole",
+    compute=_dot_attention.attention,
+    inner=_dot_attention.inner,
+    obstacle=_dot_attention.obstacle,
+)
+
 _STATISTICS = "its statistics lose too much in 8 bits"
 _NO_KERNEL = "the runtime has no integer form of it"
 
@@ -62,23 +86,37 @@ _DEFAULTS = {
     ),
     layers.Embedding: Rule(
         "whole",
-        compute=_integer_forms.embedding,
+        compute=_embeddings.embedding,
         inner=lambda layer, inputs: ("table",),
         inputs=(),
     ),
-    layers.MultiHeadAttention: Rule(
-        "compute",
-        weights=_kernels(
-            layers.MultiHeadAttention,
-            *(f"{part}_dense.kernel" for part in ("query", "key", "value", "output")),
-        ),
-        compute=_attention.multi_head_attention,
-        inner=_attention.inner,
-        obstacle=_attention.obstacle,
-        fuses=False,
+    layers.ReversibleEmbedding: Rule(
+        "whole",
+        weights={
+            "embeddings": _embeddings.tied_channels,
+            "reverse_embeddings": _embeddings.reverse_channels,
+        },
+        compute=_embeddings.reversible_embedding,
+        inner=_embeddings.reversible_ranges,
+        inputs=(),
+    ),
+    layers.MultiHeadAttention: _attention_of_heads(layers.MultiHeadAttention),
+    layers.GroupQueryAttention: _attention_of_heads(layers.GroupQueryAttention),
+    layers.Attention: _DOT_ATTENTION,
+    layers.AdditiveAttention: replace(
+        _DOT_ATTENTION,
+        weights={"scale": lambda layer: () if layer.use_scale else None},
     ),
     **dict.fromkeys(
-        [layers.RNN, layers.SimpleRNN, layers.LSTM, layers.GRU],
+        [
+            layers.RNN,
+            layers.SimpleRNN,
+            layers.LSTM,
+            layers.GRU,
+            layers.ConvLSTM1D,
+            layers.ConvLSTM2D,
+            layers.ConvLSTM3D,
+        ],
         Rule(
             "whole",
             compute=_recurrent_cells.loop,
@@ -116,6 +154,14 @@ _DEFAULTS = {
         inner=_recurrent_cells.gru_ranges,
         inputs=(),
         obstacle=_recurrent_cells.obstacle,
+    ),
+    ConvLSTMCell: Rule(
+        "whole",
+        weights=_kernels(ConvLSTMCell, "kernel", "recurrent_kernel"),
+        compute=_convolutional_cells.step,
+        inner=_convolutional_cells.inner,
+        inputs=(),
+        obstacle=_convolutional_cells.obstacle,
     ),
     layers.BatchNormalization: Rule(
         "batch_norm", compute=_integer_forms.batch_normalization
@@ -210,13 +256,20 @@ _DEFAULTS = {
     ),
 }
 
-# Layers of keras.applications that Keras does not export.
+# Layers of keras.applications, which Keras does not export, and of KerasHub.
 _OF_APPLICATIONS = {
     "convnext.LayerScale": Rule("batch_norm", compute=_integer_forms.channel_scale),
     "inception_resnet_v2.CustomScaleLayer": Rule(
         "arithmetic",
         compute=_integer_forms.scaled_sum,
         inner=lambda layer, inputs: ("scaled",),
+    ),
+}
+
+_OF_KERAS_HUB = {
+    "cached_multi_head_attention.CachedMultiHeadAttention": replace(
+        _attention_of_heads(layers.MultiHeadAttention),
+        compute=_attention.cached_attention,
     ),
 }
 
@@ -265,6 +318,8 @@ for _layer_class, _rule in _DEFAULTS.items():
     register_quantize_rule(_layer_class, _rule)
 for _name, _rule in _OF_APPLICATIONS.items():
     register_by_name(f"{APPLICATIONS}.{_name}", _rule)
+for _name, _rule in _OF_KERAS_HUB.items():
+    register_by_name(f"{KERAS_HUB}.{_name}", _rule)
 for _name, _rule in _OPERATIONS.items():
     register_by_name(f"{OPERATIONS}.{_name}", _rule)
 register_by_name(RELU_OPERATION, Rule("activation"))

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from kopt._kernels.axes import channels_from_end
@@ -180,17 +179,6 @@ def _as_matrix(layer: Any) -> int | None:
         and bool(kept)
     )
     return len(kept) if fits else None
-
-
-def embedding(layer: Any, inputs: Any) -> Any:
-    """Rows of a table that lies on one grid, which its rows keep."""
-    indices = ops.cast(inputs, "int32")
-    table = layer.quantizer.rounded("table", ops.convert_to_tensor(layer.embeddings))
-    if layer.quantizer.snapped:
-        # Without the selection that lets indices count from the end, which small
-        # runtimes do not have.
-        return tf.gather(table, indices)
-    return ops.take(table, indices, axis=0)
 
 
 def prelu(layer: Any, inputs: Any) -> Any:

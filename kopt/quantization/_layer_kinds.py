@@ -21,7 +21,7 @@ def obstacle(call: Call, rule: Rule) -> str:
         return "it does not normalize the last axis"
     if rule.role == "activation" and activation_of(layer).kind == "float":
         return "the function has no integer form"
-    for name in rule.weights:
+    for name in rule.weights_of(layer):
         weight = attrgetter(name)(layer)
         if not isinstance(weight, keras.Variable):
             return f"its {name} is not a plain variable"

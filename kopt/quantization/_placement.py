@@ -15,6 +15,7 @@ from typing import Literal
 
 import keras
 
+from kopt._keras.layer_tree import nested_layers
 from kopt._rescaling import rescaled
 from kopt.quantization._activations import activation_of, softmax_axis
 from kopt.quantization._compiled import is_compiled
@@ -130,6 +131,7 @@ class _Placement:
             self._producer.update(dict.fromkeys(call.outputs, call))
             for _, tensor in call.inputs:
                 self._consumers[tensor].append(call)
+        self._float_parts = self._parts_of_float_layers(trace.calls)
         for call in trace.calls:
             if id(call) not in self._absorbed:
                 self._place(call)
@@ -164,10 +166,28 @@ class _Placement:
         self.plan_of(layer).state = "passes"
         self.plan_of(layer).note = reason
 
+    def _parts_of_float_layers(self, calls: list[Call]) -> dict[int, str]:
+        """Why parts stay float that are called by a layer that does: cells in a loop.
+
+        They are called before it is done, so they come before it.
+        """
+        parts: dict[int, str] = {}
+        for call in calls:
+            rule = rule_for(call.layer)
+            if rule is None or rule.role != "whole":
+                continue
+            if id(call.layer) in self._stays_float or obstacle(call, rule):
+                reason = f"{call.layer.name} stays float"
+                nested = nested_layers(call.layer)
+                parts.update(dict.fromkeys(map(id, nested), reason))
+        return parts
+
     def _place(self, call: Call) -> None:
         layer, rule = call.layer, rule_for(call.layer)
         if is_compiled(layer):
             self.leave_float(layer, "its call is a tf.function")
+        elif id(layer) in self._float_parts:
+            self.leave_float(layer, self._float_parts[id(layer)])
         elif rule is None:
             self.leave_float(layer, f"{float_class_of(layer).__name__} has no rule")
         elif rule.role == "float":
@@ -220,10 +240,7 @@ class _Placement:
     def _quantize(self, call: Call, rule: Rule) -> None:
         self._integer_calls.append(call)
         layer_plan = self.plan_of(call.layer)
-        layer_plan.weights = {
-            name: axes(call.layer) if callable(axes) else axes
-            for name, axes in rule.weights.items()
-        }
+        layer_plan.weights = rule.weights_of(call.layer)
         layer_plan.rewritten = rule.compute is not None
         layer_plan.note = rule.note
         if rule.inner is not None:

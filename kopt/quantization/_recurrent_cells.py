@@ -37,11 +37,21 @@ def obstacle(cell: Any, inputs: int) -> str:
 
 
 def layer_obstacle(layer: Any, inputs: int) -> str:
-    """Why a recurrent layer stays float: its cell does."""
-    rule = rule_for(layer.cell)
-    if rule is None:
-        return f"its {float_class_of(layer.cell).__name__} has no rule"
-    return rule.obstacle(layer.cell, inputs) if rule.obstacle else ""
+    """Why a recurrent layer stays float: one of its cells does."""
+    for cell in cells_of(layer):
+        rule = rule_for(cell)
+        if rule is None:
+            return f"its {float_class_of(cell).__name__} has no rule"
+        if rule.obstacle and (reason := rule.obstacle(cell, inputs)):
+            return reason
+    return ""
+
+
+def cells_of(layer: Any) -> list[Any]:
+    """The cells of a recurrent layer, those of a stack each by itself."""
+    cell = layer.cell
+    is_stack = isinstance(cell, keras.layers.StackedRNNCells)
+    return list(cell.cells) if is_stack else [cell]
 
 
 def loop(layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -125,15 +135,22 @@ def lstm_ranges(cell: Any, inputs: int) -> _Ranges:
 
 def lstm(cell: Any, inputs: Any, states: Any, training: bool = False) -> Any:
     """A step of an `LSTM`."""
-    rounded = cell.quantizer.rounded
     state, carry = states
     inputs, state = _dropped(cell, inputs, state, training)
-    from_input = rounded("from_input", _product(inputs, cell.kernel, cell.bias))
-    from_state = rounded("from_state", ops.matmul(state, cell.recurrent_kernel))
-    total = rounded("sum", from_input + from_state)
+    from_input = _product(inputs, cell.kernel, cell.bias)
+    from_state = ops.matmul(state, cell.recurrent_kernel)
+    return lstm_gates(cell, from_input, from_state, carry)
+
+
+def lstm_gates(cell: Any, from_input: Any, from_state: Any, carry: Any) -> Any:
+    """What an LSTM makes of its products, in which four gates stand side by side."""
+    rounded = cell.quantizer.rounded
+    from_input = rounded("from_input", from_input)
+    total = rounded("sum", from_input + rounded("from_state", from_state))
     # Slices: the converter leaves a split in float behind a state of zeros.
+    units = total.shape[-1] // 4
     update, forget, own, output = (
-        total[:, at * cell.units : (at + 1) * cell.units] for at in range(4)
+        total[..., at * units : (at + 1) * units] for at in range(4)
     )
     update, forget, output = (
         rounded("gate", cell.recurrent_activation(one))

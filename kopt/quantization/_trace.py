@@ -20,6 +20,7 @@ from kopt.quantization._compiled import functions_inlined, is_compiled
 from kopt.quantization._layer_quantizer import data_arguments, has_mask
 from kopt.quantization._operations import OperationQuantizers, bare_operations
 from kopt.quantization._quantized_layer import QuantizedLayer
+from kopt.quantization._recurrent_cells import cells_of
 from kopt.quantization.rule import float_class_of, rule_for
 
 
@@ -175,10 +176,11 @@ def holder(model: keras.Model, operation: str) -> keras.Layer:
 
 def _hidden_parts(layer: keras.Layer) -> list[keras.Layer]:
     """The parts of a leaf that are no leaves."""
-    # The cell in the loop and the two directions are leaves too: they see to their own
+    # The cells in the loop and the two directions are leaves too: they see to their own
     # ranges.
     has_leaves = isinstance(layer, keras.layers.Bidirectional) or (
-        isinstance(layer, keras.layers.RNN) and rule_for(layer.cell) is not None
+        isinstance(layer, keras.layers.RNN)
+        and all(rule_for(cell) is not None for cell in cells_of(layer))
     )
     if not has_leaves:
         return nested_layers(layer)

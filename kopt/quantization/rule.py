@@ -58,7 +58,8 @@ class Rule:
         role: One of the above.
         weights: The name of each weight to quantize and the axes that number its
             channels, `{"kernel": (-1,)}`, or a function of the layer that returns
-            them. A name with dots is a weight of a part: `"query_dense.kernel"`.
+            them, None where this layer has no such weight. A name with dots is a
+            weight of a part: `"query_dense.kernel"`.
         compute: `function(layer, *args, **kwargs) -> outputs` in place of the
             layer's own `call`, where that converts badly.
         inner: For `compute`: `function(layer, number of inputs) -> names` of the
@@ -75,7 +76,9 @@ class Rule:
     """
 
     role: Role
-    weights: Mapping[str, Axes | Callable[[Any], Axes]] = field(default_factory=dict)
+    weights: Mapping[str, Axes | Callable[[Any], Axes | None]] = field(
+        default_factory=dict
+    )
     compute: Callable[..., Any] | None = None
     inner: Inner | None = None
     inputs: tuple[int, ...] | None = None
@@ -101,6 +104,14 @@ class Rule:
                 "`inner` and `masked` name ranges that `compute` uses, but there is no "
                 "`compute`. Pass it too."
             )
+
+    def weights_of(self, layer: Any) -> dict[str, Axes]:
+        """The weights of one layer that are quantized, with their channels' axes."""
+        axes = {
+            name: one(layer) if callable(one) else one
+            for name, one in self.weights.items()
+        }
+        return {name: one for name, one in axes.items() if one is not None}
 
 
 @register("quantization")

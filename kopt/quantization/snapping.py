@@ -94,9 +94,7 @@ def _snap(layers: list[QuantizedLayer]) -> list[tuple[keras.Variable, object]]:
             )
             if grid.bits < 8 and grid.quantizer is None:
                 layer.quantizer.bounds[grid.attribute] = grid.bounds(layer)
-        for role, one in layer.quantizer.ranges.items():
-            if not isinstance(one, ActivationRange):
-                continue
+        for role, one in _ranges_in_use(layer):
             ends = layer.quantizer.grids[role] = one.grid()
             snapped_values[id(one.low)] = (one.low, ends.low)
             snapped_values[id(one.high)] = (one.high, ends.high)
@@ -106,3 +104,18 @@ def _snap(layers: list[QuantizedLayer]) -> list[tuple[keras.Variable, object]]:
     for layer in layers:
         layer.quantizer.snapped = True
     return before
+
+
+def _ranges_in_use(layer: QuantizedLayer) -> list[tuple[str, ActivationRange]]:
+    """The ranges of a layer by role, but those of a kind of call that no sample made.
+
+    Where such a call is made after all, its range refuses.
+    """
+    found = [
+        (role, one)
+        for role, one in layer.quantizer.ranges.items()
+        if isinstance(one, ActivationRange)
+    ]
+    if not any(one.calibrated for _, one in found if one.fixed is None):
+        return found
+    return [(role, one) for role, one in found if one.calibrated]

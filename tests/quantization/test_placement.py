@@ -7,6 +7,7 @@ from keras import layers
 
 from kopt.quantization import quantize_model
 from kopt.quantization._placement import plan
+from kopt.quantization._quantized_layer import quantized_layers
 from kopt.quantization._trace import trace
 
 
@@ -277,10 +278,15 @@ class TestFloat:
         assert placed(model) == {"dense": {"input_0", "output"}}
 
     def test_a_recurrent_layer_stays_float_as_a_whole(self):
-        model = chain(
-            layers.ConvLSTM1D(3, 2, name="lstm"), layers.Dense(2), shape=(5, 4, 2)
-        )
-        assert notes(model)["lstm"] == ("float", "ConvLSTM1D has no rule")
+        class Counting(layers.SimpleRNNCell):
+            def call(self, inputs, states, training=False):
+                return super().call(inputs, states, training=training)
+
+        for cells in (Counting(3), [layers.GRUCell(3), Counting(3)]):
+            loop = layers.RNN(cells, name="loop")
+            model = chain(loop, layers.Dense(2), shape=(5, 4))
+            assert notes(model)["loop"] == ("float", "its Counting has no rule")
+            assert not quantized_layers(loop)
 
 
 def test_a_trace_leaves_the_model_as_it_was():
