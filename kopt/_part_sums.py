@@ -25,6 +25,7 @@ class Sums:
         size: Sum of their absolute values.
         noise: Sum of the squared errors.
         error: Sum of the absolute errors.
+        zeros: How many exact values are 0.
         outside: How many exact values lie beyond the range of the others.
         broken: How many values are NaN or infinite where the exact ones are not.
         largest_error: The largest absolute error.
@@ -38,6 +39,7 @@ class Sums:
     size: np.ndarray
     noise: np.ndarray
     error: np.ndarray
+    zeros: np.ndarray
     outside: np.ndarray
     broken: np.ndarray
     largest_error: np.ndarray
@@ -50,6 +52,16 @@ class Sums:
     def span(self) -> np.ndarray:
         """From the smallest to the largest exact value."""
         return self.high - self.low
+
+    @property
+    def extent(self) -> np.ndarray:
+        """The width of the range that a part alone needs, which holds 0."""
+        return np.maximum(self.high, 0.0) - np.minimum(self.low, 0.0)
+
+    @property
+    def largest(self) -> float:
+        """The largest absolute exact value of all."""
+        return float(np.maximum(np.abs(self.high), np.abs(self.low)).max())
 
     @property
     def variance(self) -> np.ndarray:
@@ -156,6 +168,7 @@ def _compared(
         "size": np.abs(exact),
         "noise": error**2,
         "error": error,
+        "zeros": used & (exact == 0.0),
         "outside": np.zeros(1) if outside is None else outside & used,
         "broken": broken,
         "largest_error": error,

@@ -11,23 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kopt._part_scales import BITS, bits_left, has_own_bits, scales
 from kopt._part_sums import PartSums, Sums
 
-# Fewer steps than this for what a part goes through are too few to tell its values
-# apart: 3 bits.
-_BITS = 3.0
-# With more noise than half of its variance, a part says little of what it should.
-_LOST = 0.5
-# A part is small beside others if the next larger one has this many times its standard
-# deviation. Channels of one layer lie closer together.
-_GAP = 4.0
 # What one part's mean error is, as a multiple of the median over all, when it stands
 # out.
 _OUTSTANDING = 8.0
 # Share of the values of a part that are cut off at the end of a range.
 _CUT_OFF = 0.05
-# Spans below this part of the largest value are the noise of float32 sums.
-_FLOAT_NOISE = 1e-5
 # Fewer values do not show what a part goes through.
 _FEWEST = 8
 
@@ -89,12 +80,16 @@ class Limits:
         error: Largest mean error of a part, as a part of its mean absolute value; None
             where parts are not judged by their mean error.
         spans: From the lowest to the highest value that a part can have by what makes
-            it, as a sigmoid's from 0 to 1, by axis and place; None if not known.
+            it, as a sigmoid's from 0 to 1, by axis (None for all) and place; None if
+            not known.
+        representative: Whether the values are like those that the grid was made for:
+            of others it may well use a small part.
     """
 
     step: float | None = None
     error: float | None = None
-    spans: Callable[[int, int], float | None] | None = None
+    spans: Callable[[int | None, int], float | None] | None = None
+    representative: bool = True
 
 
 def judged(sums: PartSums, limits: Limits) -> tuple[Part, ...]:
@@ -108,16 +103,11 @@ def judged(sums: PartSums, limits: Limits) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def bits_left(sums: Sums, step: float) -> np.ndarray:
-    """Bits that a grid leaves for what each part goes through."""
-    return np.log2(np.maximum(sums.span / step, 1e-9) + 1.0)
-
-
 def _all_of_it(sums: PartSums, whole: Sums, limits: Limits) -> Iterator[Part]:
     everything = Part("broken", None, (), sums.rank, True, "NaN or infinite")
     if whole.broken[0]:
         yield everything
-    least = max(1.5 * (limits.step or 0.0), 1e-3 * _largest(whole))
+    least = max(1.5 * (limits.step or 0.0), 1e-3 * whole.largest)
     for one in filter(None, (whole, *sums.by_axis.values(), sums.each)):
         still = bool((one.got_high == one.got_low).all())
         if still and sums.samples >= _FEWEST and one.span.max() > least:
@@ -126,6 +116,13 @@ def _all_of_it(sums: PartSums, whole: Sums, limits: Limits) -> Iterator[Part]:
             )
             yield replace(everything, kind="constant", detail=detail)
             return
+    bits = _bits(None, whole, limits)
+    helped = has_own_bits(whole.span, whole.extent)
+    if bits is not None and bits[0] < BITS and helped[0]:
+        ends = f"[{whole.low[0]:.3g}, {whole.high[0]:.3g}]"
+        detail = f"{bits[0]:.1f} bits left for {ends} on a grid of more"
+        found = replace(everything, kind="coarse", bits=float(bits[0]), detail=detail)
+        yield replace(found, fault=limits.representative)
 
 
 def _on_axis(sums: PartSums, axis: int, limits: Limits) -> Iterator[Part]:
@@ -141,43 +138,20 @@ def _on_axis(sums: PartSums, axis: int, limits: Limits) -> Iterator[Part]:
 
 def _too_small(sums: PartSums, axis: int, one: Sums, limits: Limits) -> Iterator[Part]:
     """Parts that are small beside others which share their grid."""
-    deviation = np.sqrt(one.variance)
-    varies = (one.span > _FLOAT_NOISE * _largest(one)) & (one.count >= _FEWEST)
-    lost = varies & (one.noise >= _LOST * one.variance * one.count)
-    bits = _bits(axis, one, limits)
-    weak = varies & (lost if bits is None else bits < _BITS)
-    lost &= weak
-    smaller, ratio = _beside_larger(deviation, varies, weak, lost)
+    found = scales(one, _bits(axis, one, limits))
+    beside = found.beside_larger
     for kind, fault, chosen in (
-        ("lost", True, lost & smaller),
-        ("lost", False, lost & ~smaller),
-        ("coarse", False, weak & ~lost),
+        ("lost", True, found.lost & beside),
+        ("coarse", limits.representative, found.coarse & beside),
+        ("lost", False, found.lost & ~beside),
+        ("coarse", False, found.coarse & ~beside),
     ):
         places = np.flatnonzero(chosen)
         if places.size:
-            detail = _share_of_noise(one, places)
+            least = float(found.bits[places].min())
+            detail = f"{least:.1f} bits left, {_share_of_noise(one, places)}"
             part = _part(sums, axis, places, kind, fault, detail)
-            least = None if bits is None else float(bits[places].min())
-            yield replace(part, bits=least, ratio=ratio if fault else None)
-
-
-def _beside_larger(
-    deviation: np.ndarray, varies: np.ndarray, weak: np.ndarray, lost: np.ndarray
-) -> tuple[np.ndarray, float | None]:
-    """Which parts are below a gap, and how many times larger those above are."""
-    below = np.zeros(deviation.shape, bool)
-    order = np.flatnonzero(varies)[np.argsort(deviation[varies])]
-    for rank in range(len(order) - 1):
-        if not weak[order[rank]]:
-            break
-        under, above = order[: rank + 1], order[rank + 1 :]
-        apart = deviation[above[0]] >= _GAP * deviation[under[-1]]
-        if apart and lost[under].any() and lost[above].mean() < 0.5:
-            below[under] = True
-    if not below.any():
-        return below, None
-    larger = np.median(deviation[varies & ~below])
-    return below, float(larger / np.median(deviation[below]))
+            yield replace(part, bits=least, ratio=found.ratio if fault else None)
 
 
 def _far_off(sums: PartSums, axis: int, one: Sums, limits: Limits) -> Iterator[Part]:
@@ -217,10 +191,10 @@ def _part(
     return Part(kind, axis, tuple(map(int, places)), sums.rank, fault, detail)
 
 
-def _bits(axis: int, one: Sums, limits: Limits) -> np.ndarray | None:
+def _bits(axis: int | None, one: Sums, limits: Limits) -> np.ndarray | None:
     if limits.step is None:
         return None
-    bits = bits_left(one, limits.step)
+    bits = bits_left(one.span, limits.step)
     if limits.spans is not None:
         natural = [limits.spans(axis, place) or 0.0 for place in range(len(bits))]
         bits = np.maximum(bits, np.log2(np.array(natural) / limits.step + 1.0))
@@ -232,10 +206,6 @@ def _share_of_noise(one: Sums, places: np.ndarray) -> str:
     worst = np.argmax(noise / np.sqrt(one.variance[places]))
     deviation = float(np.sqrt(one.variance[places][worst]))
     return f"error {noise[worst]:.3g} where values vary by {deviation:.3g}"
-
-
-def _largest(one: Sums) -> float:
-    return float(np.maximum(np.abs(one.high), np.abs(one.low)).max())
 
 
 def _ranges(places: tuple[int, ...]) -> str:

@@ -10,10 +10,10 @@ def random():
     return np.random.default_rng(0)
 
 
-def parts(exact, received, step=None, error=0.25, spans=None, outside=None):
+def parts(exact, received, step=None, error=0.25, outside=None, **limits):
     sums = PartSums()
     sums.add(exact, received, outside)
-    return judged(sums, Limits(step, error, spans))
+    return judged(sums, Limits(step, error, **limits))
 
 
 def faults(*arguments, **options):
@@ -21,8 +21,8 @@ def faults(*arguments, **options):
 
 
 def on_grid(values):
-    """Values on the one grid of 255 steps that holds them all, and its step."""
-    step = np.ptp(values) / 255
+    """Values on the one grid of 255 steps that holds them all and 0, and its step."""
+    step = (max(values.max(), 0.0) - min(values.min(), 0.0)) / 255
     return np.round(values / step) * step, step
 
 
@@ -37,6 +37,55 @@ def test_channels_that_are_small_beside_others_are_lost(boxes_and_scores):
     assert (lost.kind, lost.axis, lost.places) == ("lost", 1, (4, 5, 6))
     assert lost.bits < 1 and 500 < lost.ratio < 1200
     assert "channels 4-6" in str(lost)
+
+
+@pytest.mark.parametrize(("deviation", "kind"), [(0.4, "lost"), (1.0, "coarse")])
+def test_an_offset_of_one_channel_takes_the_steps_of_the_others(
+    random, deviation, kind
+):
+    logits = deviation * random.normal(size=(200, 3)) + np.array([300.0, 0.0, 0.0])
+    found = faults(logits, *on_grid(logits))
+    assert [(one.kind, one.places) for one in found] == [(kind, (1, 2))]
+    assert found[0].bits < 3 and found[0].ratio > 50
+    # Without a grid, the noise says how fine it was.
+    (same,) = faults(logits, on_grid(logits)[0])
+    assert (same.kind, same.places) == (kind, (1, 2))
+
+
+def test_what_hardly_leaves_an_offset_of_its_own_is_no_fault(random):
+    # No grid that holds 0 has more steps for it.
+    values = random.uniform(0, 1, (200, 4))
+    values[:, 2] = 0.7 + 0.002 * random.normal(size=200)
+    found = parts(values, *on_grid(values))
+    assert [(one.places, one.fault) for one in found] == [((2,), False)]
+
+
+def test_a_small_offset_among_many_that_hardly_vary_is_no_fault(random):
+    # Channel 0 alone would have steps on a grid of its own; the rest would not.
+    logits = np.linspace(0, 1, 10) + 2e-3 * random.normal(size=(100, 10))
+    assert not faults(logits, *on_grid(logits))
+
+
+def test_a_feature_that_is_nearly_always_0_is_no_fault(random):
+    values = np.maximum(random.normal(size=(200, 16)), 0.0)
+    values[:, 3] = np.maximum(0.02 * (random.normal(size=200) - 2.0), 0.0)
+    found = parts(values, *on_grid(values))
+    assert [(one.places, one.fault) for one in found] == [((3,), False)]
+
+
+def test_one_feature_of_a_thousand_may_be_lost(random):
+    features = random.uniform(0, 1, (200, 1000))
+    features[:, 7] *= 1e-3
+    assert not faults(features, *on_grid(features))
+
+
+def test_an_output_on_the_grid_of_something_larger_is_coarse(random):
+    scores, step = random.uniform(0, 1, (200, 3)), 640 / 255
+    received = np.round(scores / step + random.uniform(0, 0.5, scores.shape)) * step
+    (found,) = faults(scores, received, step)
+    assert (found.kind, found.axis) == ("coarse", None)
+    assert not faults(scores, received, step, representative=False)
+    assert not faults(scores, received, step, spans=lambda axis, place: 640.0)
 
 
 def test_channels_of_one_scale_are_not_at_fault(boxes_and_scores):

@@ -20,6 +20,7 @@ def wrong_parts(report: ExportReport) -> str:
         parts = "; ".join(f"{part.kind}, {part}" for part in found.faults[:3])
         allowed = f"allowed {found.limit}"
         described.append(", ".join(filter(None, [numbers, parts, allowed])))
+    described += [f"on several grids: {one}" for one in report.mismatched_grids]
     return "; ".join(described)
 
 
@@ -27,16 +28,29 @@ def advice(report: ExportReport) -> str:
     """What to try, for the parts that are wrong and the kind of export."""
     faults = [part for found in report.differences.values() for part in found.faults]
     found = [_for_part(part, report) for part in faults if part.kind in _BY_KIND]
+    found += [_SEVERAL_GRIDS] if report.mismatched_grids else []
     return " ".join(dict.fromkeys([*found, _in_general(report)]))
 
 
+_ONE_GRID = (
+    "One grid serves all of an output, and {where} {are} about {ratio:,.0f} times "
+    "smaller than the rest: bring both to one scale in the model (boxes in pixels "
+    "to 0..1, say, and multiply behind the file), compute {where} in a layer "
+    "with an output of {own}, or keep the layers that make the output float ({float})."
+)
+_WIDE_GRID = (
+    "The output has the grid of a much larger tensor that it was joined with or taken "
+    "from: compute it in a layer of its own and return that, or bring both to one "
+    "scale in the model."
+)
+_SEVERAL_GRIDS = (
+    "The converter gave an operation that copies or compares integers other grids than "
+    "it needs: keep the layer that it is named after float (`float_layers`), or take "
+    "the operation out of the model."
+)
 _BY_KIND = {
-    "lost": (
-        "One grid serves all of an output, and {where} {are} about {ratio:,.0f} times "
-        "smaller than the rest: bring both to one scale in the model (boxes in pixels "
-        "to 0..1, say, and multiply behind the file), give {where} an output of "
-        "{own}, or keep the layers that make the output float ({float})."
-    ),
+    "lost": _ONE_GRID,
+    "coarse": _ONE_GRID,
     "outstanding": (
         "The error of {where} stands out: look at what sets it apart (a mask, "
         "padding, a first state), and keep the layer in question float ({float})."
@@ -55,11 +69,14 @@ _BY_KIND = {
 
 def _for_part(part: Part, report: ExportReport) -> str:
     several = len(part.places) > 1
+    advice = _BY_KIND[part.kind]
+    if part.kind == "coarse" and part.axis is None:
+        advice = _WIDE_GRID
     layer = part.layer or "..."
     argument = f'`float_layers=["{layer}"]`'
     if report.quantization_aware:
         argument = f'`kopt.quantization.Int8(float_layers=["{layer}"])`'
-    return _BY_KIND[part.kind].format(
+    return advice.format(
         where=part.where,
         are="are" if several else "is",
         own="their own" if several else "its own",

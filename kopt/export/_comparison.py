@@ -36,7 +36,11 @@ class Grid(Protocol):
     def range(self) -> tuple[float, float] | None:
         """The lowest and the highest number that it can hold; None if not limited."""
 
-    def span(self, axis: int, place: int) -> float | None:
+    @property
+    def representative(self) -> bool:
+        """Whether it is compared on values like those that it was made for."""
+
+    def span(self, axis: int | None, place: int) -> float | None:
         """What the activation that makes a part can span; None if not limited."""
 
 
@@ -129,8 +133,11 @@ def _parts_of(
         low, high = grid.range
         outside = (expected < low - 1.5 * step) | (expected > high + 1.5 * step)
     sums.add(expected, received, outside)
-    spans = grid.span if grid else None
-    return judged(sums, Limits(step, _MEAN_ERROR.get(str(mode)), spans))
+    limits = Limits(step, _MEAN_ERROR.get(str(mode)))
+    if grid is not None:
+        known = grid.representative
+        limits = replace(limits, spans=grid.span, representative=known)
+    return judged(sums, limits)
 
 
 def lost_inside(
@@ -147,7 +154,7 @@ def lost_inside(
     return tuple(
         replace(part, detail=f"{part.detail}, in the model already")
         for part in parts
-        if part.kind == "lost" and part.fault
+        if part.kind in ("lost", "coarse") and part.fault
     )
 
 

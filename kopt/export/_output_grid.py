@@ -27,10 +27,13 @@ class OutputGrid:
     Attributes:
         contents: The file.
         output: The output.
+        representative: Whether it is compared on samples like those that it was made
+            for, not on random ones.
     """
 
     contents: FileContents
     output: Tensor
+    representative: bool = True
 
     @property
     def is_integer(self) -> bool:
@@ -48,7 +51,7 @@ class OutputGrid:
         source = self.contents.source(self.output)
         return source.real_range if source.scales.size == 1 else None
 
-    def span(self, axis: int, place: int) -> float | None:
+    def span(self, axis: int | None, place: int) -> float | None:
         """What the activation that makes a part can span; None if not limited."""
         found = [_SPANS.get(one.name) for one in self._makers(axis, place)]
         known = [one for one in found if one is not None]

@@ -11,6 +11,7 @@ import keras
 
 from kopt.export import _atomic, _made_file
 from kopt.export._comparison import Difference
+from kopt.export._examination import examined
 from kopt.export._file_contents import read
 from kopt.export._merged_file import merged
 from kopt.export._order import in_order
@@ -55,7 +56,7 @@ def write(
     with _atomic.whole_file(target) as draft:
         draft.write_bytes(merged(files))
         reports = {
-            name: replace(_made_file.examined(plan, draft, name), path=target)
+            name: replace(examined(plan, draft, name), path=target)
             for name, plan in plans.items()
         }
         for name, report in reports.items():

@@ -49,6 +49,8 @@ class ExportReport:
             that holds several.
         quantization_aware: Whether the model had ranges of its own, learned in training
             or calibrated.
+        mismatched_grids: Operations that need one grid for all that they take in, and
+            have several in the file, or another one than the model's; empty as a rule.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class ExportReport:
     zeros: Zeros | None = None
     signatures: Mapping[str, ExportReport] = field(default_factory=dict)
     quantization_aware: bool = False
+    mismatched_grids: tuple[str, ...] = ()
 
     @property
     def size_kb(self) -> float:
@@ -81,10 +84,12 @@ class ExportReport:
 
     @property
     def verified(self) -> bool:
-        """Whether it was run, and every part of every output was within its limit."""
-        return bool(self.differences) and all(
-            found.passed for found in self.differences.values()
-        )
+        """Whether it was run, and every part of every output was within its limit.
+
+        Not if an operation that needs one grid has several.
+        """
+        passed = all(found.passed for found in self.differences.values())
+        return bool(self.differences) and passed and not self.mismatched_grids
 
     @property
     def worst_part(self) -> Part | None:
@@ -150,6 +155,8 @@ class ExportReport:
             rows.append(("layers kept in float", ", ".join(self.float_layers)))
         if self.float_tensors is not None:
             rows.append(("float tensors inside", _listed(self.float_tensors)))
+        if self.mismatched_grids:
+            rows.append(("on several grids", "; ".join(self.mismatched_grids)))
         if self.zeros is not None:
             rows.append(("zeros in weights", str(self.zeros)))
         if not self.differences:

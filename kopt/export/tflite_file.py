@@ -11,6 +11,7 @@ import keras
 
 from kopt._registry import register
 from kopt.export import _atomic, _made_file, _several, _speed
+from kopt.export._examination import RUNS, examined
 from kopt.export._order import in_order
 from kopt.export._plan import make_plan
 from kopt.export.errors import VerificationError
@@ -144,16 +145,14 @@ def tflite(
     content = in_order(content, list(plan.signature.inputs), plan.outputs)
     with _atomic.whole_file(target) as draft:
         draft.write_bytes(content)
-        report = replace(
-            _made_file.examined(plan, draft), path=target, isolated=isolated
-        )
+        report = replace(examined(plan, draft), path=target, isolated=isolated)
         if plan.verify and not report.verified:
             raise VerificationError(report)
     if dense is not None:
-        speedups = _speed.speedups(dense, content, _made_file.RUNS)
+        speedups = _speed.speedups(dense, content, RUNS)
         report = replace(report, dense_size_bytes=len(dense), speedups=speedups)
     if beside_float:
         other = _made_file.float_file(plan, isolate)
-        speedups = _speed.speedups(other, content, _made_file.RUNS)
+        speedups = _speed.speedups(other, content, RUNS)
         report = replace(report, float_size_bytes=len(other), float_speedups=speedups)
     return report

@@ -17,6 +17,7 @@ from kopt.quantization.freezing import freeze_batch_norm as freeze_batch_norm
 from kopt.quantization.freezing import freeze_ranges as freeze_ranges
 from kopt.quantization.int4_weights import Int4Weights as Int4Weights
 from kopt.quantization.int8 import Int8 as Int8
+from kopt.quantization.joins import grids_of_joins as grids_of_joins
 from kopt.quantization.quantize import quantize_model as quantize_model
 from kopt.quantization.quantize_config import QuantizeConfig as QuantizeConfig
 from kopt.quantization.report import quantization_report as quantization_report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from typing import Any
@@ -58,7 +58,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_join(layer: Any) -> bool:
+def is_join(layer: Any) -> bool:
+    """Whether a layer puts all that it takes in on one range."""
     rule = rule_for(layer)
     # What only moves values has a range of its own where it also brings a constant.
     return rule is not None and rule.role in ("join", "same")
@@ -152,6 +153,8 @@ class LayerQuantizer(keras.layers.Layer):
         self.active = True
         # True while the variables themselves hold grid values.
         self.snapped = False
+        # Set for a time by those who look at what a join takes in: takes the inputs.
+        self.branches: Callable[[Sequence[Any]], None] | None = None
         # The ends of grids of fewer than 8 bits in that time, by attribute.
         self.bounds: dict[str, Any] = {}
         # The grids of the ranges in that time, by role.
@@ -163,6 +166,8 @@ class LayerQuantizer(keras.layers.Layer):
         self, layer: keras.Layer, args: Any, kwargs: Any
     ) -> tuple[Any, Any]:
         """The arguments of a call, with those tensors rounded that need it here."""
+        if self.branches is not None:
+            self.branches(keras.tree.flatten(data_arguments(layer, args, kwargs)))
         if not self._changes_inputs(layer):
             return args, kwargs
         data = data_arguments(layer, args, kwargs)
@@ -193,7 +198,7 @@ class LayerQuantizer(keras.layers.Layer):
         In training rounding behind the join comes to the same; a converter would take
         the grid of one of the inputs for all.
         """
-        return self.snapped and OUTPUT in self.ranges and _is_join(layer)
+        return self.snapped and OUTPUT in self.ranges and is_join(layer)
 
     def _input(self, layer: keras.Layer, position: int, leaf: Any) -> Any:
         leaf = self.rounded(input_role(position), leaf)
@@ -203,7 +208,7 @@ class LayerQuantizer(keras.layers.Layer):
 
     def _constant(self, layer: keras.Layer, position: int, leaf: Any) -> Any:
         """A constant that is added to scores, or makes such a term: a usable mask."""
-        if not _is_number(leaf) or _is_join(layer):
+        if not _is_number(leaf) or is_join(layer):
             return leaf
         kind, limit = float_class_of(layer).__name__, self.output_limit
         if isinstance(limit, NearLargest) and isinstance(leaf, np.ndarray):

@@ -14,6 +14,7 @@ from kopt._keras.model_state import state_kept
 from kopt._registry import register
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._batches import input_batches
+from kopt.quantization._branches import warn_of_starved, watched
 from kopt.quantization._compiled import functions_inlined
 from kopt.quantization._observers import OBSERVERS, Observer
 from kopt.quantization._quantized_layer import (
@@ -73,15 +74,16 @@ def calibrate(model: keras.Model, data: Any, method: str = "minmax") -> keras.Mo
 
 def calibrate_on(model: keras.Model, batches: Iterable[Any], method: str) -> None:
     """`calibrate`, from batches that were checked."""
+    layers = quantized_layers(model)
     observers: dict[int, tuple[ActivationRange, Observer]] = {
         id(one): (one, OBSERVERS[method](one.bits))
-        for layer in quantized_layers(model)
+        for layer in layers
         for one in layer.quantizer.ranges.values()
         if one.fixed is None
     }
-    layers = quantized_layers(model)
     with (
         _observing(observers.values()) as reached,
+        watched(layers) as branches,
         state_kept(model),
         weights_rounded_once(layers),
     ):
@@ -91,6 +93,7 @@ def calibrate_on(model: keras.Model, batches: Iterable[Any], method: str) -> Non
     for one, observer in observers.values():
         if one in reached:
             one.set_range(*observer.settle())
+    warn_of_starved(layers, branches)
 
 
 @contextmanager

@@ -15,10 +15,15 @@ from kopt._registry import register
 from kopt.quantization import ranges
 from kopt.quantization._activation_range import ActivationRange
 from kopt.quantization._batches import input_batches
+from kopt.quantization._branches import Branches, starved, watched
 from kopt.quantization._layer_quantizer import WeightGrid
 from kopt.quantization._noise import Noise, measured
 from kopt.quantization._placement import LayerPlan, plan
-from kopt.quantization._quantized_layer import QuantizedLayer, require_quantized
+from kopt.quantization._quantized_layer import (
+    QuantizedLayer,
+    quantized_layers,
+    require_quantized,
+)
 from kopt.quantization._trace import trace
 from kopt.quantization.rule import float_class_of
 
@@ -162,7 +167,8 @@ def quantization_report(model: keras.Model, data: Any = None) -> QuantizationRep
         model: A quantized model.
         data: Samples, in the forms that `calibrate` takes. With them the report says
             how many values of each tensor are cut off, how noisy the rounding is, and
-            which channels it leaves fewer than 3 bits (`RangeReport.parts`). Needed
+            which channels and inputs of joins it leaves fewer than 3 bits
+            (`RangeReport.parts`, `LayerReport.note`). Needed
             for a model that does not know the shape of its inputs.
 
     Returns:
@@ -195,11 +201,14 @@ def quantization_report(model: keras.Model, data: Any = None) -> QuantizationRep
     }
     if chosen:
         plans = plan(model, calls, chosen)
-    noise = {} if batches is None else measured(model, batches)
-    return QuantizationReport(tuple(_describe(one, noise) for one in plans))
+    with watched(quantized_layers(model)) as branches:
+        noise = {} if batches is None else measured(model, batches)
+    return QuantizationReport(tuple(_describe(one, noise, branches) for one in plans))
 
 
-def _describe(layer_plan: LayerPlan, noise: Mapping[int, Noise]) -> LayerReport:
+def _describe(
+    layer_plan: LayerPlan, noise: Mapping[int, Noise], branches: Branches
+) -> LayerReport:
     layer, state, note = layer_plan.layer, layer_plan.state, layer_plan.note
     weights: tuple[WeightReport, ...] = ()
     tensors: tuple[RangeReport, ...] = ()
@@ -211,6 +220,7 @@ def _describe(layer_plan: LayerPlan, noise: Mapping[int, Noise]) -> LayerReport:
         )
         state = "integer"
         note = "" if note == "chosen to stay float" else note
+        note = "; ".join(filter(None, [note, starved(layer, branches)]))
     return LayerReport(
         name=getattr(layer, "path", None) or layer.name,
         layer=float_class_of(layer).__name__,

@@ -34,6 +34,27 @@ def detector(heads):
     return keras.Model(inputs, layers.Concatenate(name="joined")([boxes, scores]))
 
 
+def quantized(detector, rows):
+    """The detector, quantized: the join says what it does to the scores."""
+    with pytest.warns(UserWarning, match="bits for input 1"):
+        return kopt.quantization.quantize_model(detector, calibration_data=rows)
+
+
+@pytest.fixture
+def offset():
+    """A network of three logits, of which the first is 300 larger than the others."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            layers.Dense(32, activation="relu", name="hidden"),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+    model.layers[-1].bias.assign([300.0, 0.0, 0.0])
+    return model
+
+
 def test_scores_beside_boxes_in_pixels_are_refused_with_the_layer(detector, rows, path):
     with pytest.raises(VerificationError, match="channels 4-6") as caught:
         kopt.export.tflite(detector, path, "int8", rows)
@@ -59,6 +80,58 @@ def test_each_advice_helps(heads, detector, rows, path, way):
     found = Interpreter(path).predict(rows)
     found = found["scores"] if isinstance(found, dict) else found[:, 4:]
     assert np.unique(found).size > 50
+
+
+@pytest.mark.parametrize("aware", [False, True])
+def test_logits_beside_an_offset_of_one_are_refused(offset, rows, path, aware):
+    options = {"verify": rows}
+    if aware:
+        kopt.quantization.quantize_model(offset, calibration_data=rows)
+    else:
+        options |= {"quantization": "int8", "representative_data": rows}
+    with pytest.raises(VerificationError, match="bits left") as caught:
+        kopt.export.tflite(offset, path, **options)
+    (found,) = caught.value.report.differences.values()
+    assert {place for part in found.faults for place in part.places} == {1, 2}
+    assert {part.layer for part in found.faults} == {"logits"}
+    assert all(part.bits < 3 for part in found.faults)
+
+
+@pytest.mark.parametrize("way", ["outputs", "float layer", "aware float layer"])
+def test_the_advice_for_an_offset_helps(offset, rows, path, way):
+    options = {"quantization": "int8", "representative_data": rows}
+    if way == "outputs":
+        kernel, bias = offset.layers[-1].get_weights()
+        heads = [layers.Dense(1, name="first"), layers.Dense(2, name="others")]
+        hidden = offset.layers[0].output
+        offset = keras.Model(offset.inputs, [head(hidden) for head in heads])
+        for head, chosen in zip(heads, (slice(1), slice(1, 3)), strict=True):
+            head.set_weights([kernel[:, chosen], bias[chosen]])
+    elif way == "float layer":
+        options["float_layers"] = ["logits"]
+    else:
+        config = kopt.quantization.Int8(float_layers=["logits"])
+        kopt.quantization.quantize_model(offset, config, rows)
+        options = {"verify": rows}
+    expected = offset.predict(rows, verbose=0)
+    assert kopt.export.tflite(offset, path, **options).verified
+    found = Interpreter(path).predict(rows)
+    if way == "outputs":
+        expected, found = expected[1], found["others"]
+    else:
+        expected, found = expected[:, 1:], found[:, 1:]
+    assert np.abs(expected - found).max() < 0.1 * expected.std()
+
+
+def test_an_output_taken_from_a_join_has_the_grid_of_the_join(heads, rows, path):
+    inputs, boxes, scores, _ = heads
+    joined = layers.Concatenate()([boxes, scores])
+    model = keras.Model(inputs, {"boxes": joined[:, :4], "scores": joined[:, 4:]})
+    with pytest.raises(VerificationError, match="coarse, all of it") as caught:
+        kopt.export.tflite(model, path, "int8", rows)
+    assert "grid of a much larger tensor" in str(caught.value)
+    model = keras.Model(inputs, {"boxes": joined[:, :4], "scores": scores})
+    assert kopt.export.tflite(model, path, "int8", rows).verified
 
 
 def test_places_of_a_sequence_are_refused_as_channels_are(heads, rows, path):
@@ -91,14 +164,14 @@ def test_one_output_of_several_is_enough(heads, rows, path):
 
 
 def test_what_a_quantized_model_lost_itself_is_refused_too(detector, rows, path):
-    kopt.quantization.quantize_model(detector, calibration_data=rows)
+    quantized(detector, rows)
     with pytest.raises(VerificationError, match="in the model already") as caught:
         kopt.export.tflite(detector, path, verify=rows)
     assert caught.value.report.worst_part.layer == "scores"
 
 
 def test_nobody_is_told_to_quantize_what_is_quantized(detector, rows, path):
-    kopt.quantization.quantize_model(detector, calibration_data=rows)
+    quantized(detector, rows)
     with pytest.raises(VerificationError) as caught:
         kopt.export.tflite(detector, path, verify=rows)
     assert "quantize the model first" not in str(caught.value)
@@ -137,7 +210,7 @@ def test_a_report_shows_the_worst_part(detector, rows, path):
 
 
 def test_the_report_of_a_quantized_model_names_lost_channels(detector, rows):
-    kopt.quantization.quantize_model(detector, calibration_data=rows)
+    quantized(detector, rows)
     report = kopt.quantization.quantization_report(detector, rows)
     (output,) = [one for one in report["joined"].ranges if one.role == "output"]
     assert output.parts[0].kind == "lost" and output.parts[0].places == (4, 5, 6)
@@ -146,11 +219,23 @@ def test_the_report_of_a_quantized_model_names_lost_channels(detector, rows):
 
 
 def test_sensitivity_names_the_part_that_a_layer_costs(detector, rows):
-    kopt.quantization.quantize_model(detector, calibration_data=rows)
+    quantized(detector, rows)
     report = kopt.quantization.sensitivity(detector, rows)
     parts = {one.name: one.parts for one in report.layers}
     assert parts["joined"][0].places == (4, 5, 6)
     assert not parts["boxes"]
+
+
+def test_every_report_names_channels_beside_an_offset(offset, rows):
+    kopt.quantization.quantize_model(offset, calibration_data=rows)
+    report = kopt.quantization.quantization_report(offset, rows)
+    faults = [one for one in report["logits"].ranges[-1].parts if one.fault]
+    assert {place for part in faults for place in part.places} == {1, 2}
+    costs = {
+        one.name: one for one in kopt.quantization.sensitivity(offset, rows).layers
+    }
+    assert "bits left" in str(costs["logits"])
+    assert not costs["hidden"].parts
 
 
 def test_a_refusal_without_a_reason_says_so_and_what_to_try(

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kopt.quantization import Int4Weights, quantize_model, sensitivity
+import kopt
+from kopt.quantization import Int4Weights, Int8, quantize_model, sensitivity
 
 
 @pytest.fixture
@@ -70,7 +71,9 @@ def test_one_output_of_two_classes_is_scored_by_accuracy(activation, rows):
     assert sensitivity(model, (rows, 1 - kind.ravel())).float_score == 0.0
 
 
-def test_a_join_is_suggested_with_the_layers_around_it(rows):
+@pytest.fixture
+def lopsided():
+    """A model that joins a tensor with one that is a thousand times as large."""
     keras.utils.set_random_seed(0)
     x = keras.Input((6,))
     small = layers.Dense(4, name="small")(x)
@@ -81,10 +84,38 @@ def test_a_join_is_suggested_with_the_layers_around_it(rows):
     kernel = first.kernel.numpy()
     kernel[4:] *= 1e-3
     first.kernel.assign(kernel)
-    quantize_model(model, calibration_data=rows)
-    report = sensitivity(model, rows)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:Tensors of very different size")
+def test_a_join_is_suggested_with_the_layers_around_it(lopsided, rows):
+    quantize_model(lopsided, calibration_data=rows)
+    report = sensitivity(lopsided, rows)
     assert report.layers[0].name == "join"
     assert set(report.suggestion()[:4]) == {"join", "small", "large", "first"}
+
+
+@pytest.mark.filterwarnings("ignore:Tensors of very different size")
+def test_the_suggestion_for_a_join_helps_where_the_join_alone_does_not(
+    lopsided, rows, tmp_path
+):
+    choice = lopsided.predict(rows, verbose=0).argmax(-1)
+
+    def agreement(*float_layers):
+        model = keras.models.clone_model(lopsided)
+        model.set_weights(lopsided.get_weights())
+        quantize_model(model, Int8(float_layers=float_layers), rows)
+        return model, np.mean(model.predict(rows, verbose=0).argmax(-1) == choice)
+
+    model, quantized = agreement()
+    suggestion = sensitivity(model, rows).suggestion(0.02)
+    assert quantized < 0.7 and agreement("join")[1] < 0.7
+    assert agreement(*suggestion)[1] > 0.97
+    # So it does in the file of the float model.
+    path = tmp_path / "model.tflite"
+    kopt.export.tflite(lopsided, path, "int8", rows, float_layers=suggestion)
+    found = kopt.export.Interpreter(path).predict(rows)
+    assert np.mean(found.argmax(-1) == choice) > 0.97
 
 
 def test_draws_a_bar_for_each_layer(calibrated, rows):
