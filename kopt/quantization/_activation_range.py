@@ -133,11 +133,14 @@ class ActivationRange(keras.layers.Layer):
         if isinstance(self.limit, ranges.AtMost):
             low = tf.maximum(low, self.limit.low)
             high = tf.minimum(high, self.limit.high)
-        # A batch of zeros says nothing of the range, and must not make it vanish.
-        rate = tf.where(high > low, self.current_rate.value, 0.0)
-        moved = ranges.following if self.catches_up else ranges.averaged
         old = (self.low.value, self.high.value)
-        ends = moved(old, (low, high), rate)
+        # A batch of zeros says nothing of the range, and must not make it vanish; nor
+        # does one that overflowed, after which no value would be a number.
+        width = high - low
+        known = tf.logical_and(width > ranges.NARROWEST, width < float("inf"))
+        batch = tf.where(known, low, old[0]), tf.where(known, high, old[1])
+        moved = ranges.following if self.catches_up else ranges.averaged
+        ends = moved(old, batch, self.current_rate.value)
         for end, value in zip((self.low, self.high), ends, strict=True):
             end.assign(value)
 

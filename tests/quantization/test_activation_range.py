@@ -62,9 +62,24 @@ def test_training_rounds_to_the_range_after_the_move(calibrated):
     np.testing.assert_array_equal(result, expected)
 
 
-def test_a_batch_of_zeros_does_not_move_the_range(calibrated):
-    calibrated(tf.zeros(4), training=True)
-    assert ends(calibrated) == (-1.0, 3.0)
+@pytest.mark.parametrize("catches_up", [False, True])
+@pytest.mark.parametrize("value", [0.0, 1e-31, -1e-38, np.inf, np.nan])
+def test_a_batch_that_says_nothing_does_not_move_the_range(value, catches_up):
+    one = ActivationRange(rate=0.25, catches_up=catches_up)
+    one.set_range(-1.0, 3.0)
+    one(tf.constant([0.0, value]), training=True)
+    assert ends(one) == (-1.0, 3.0)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e-20, 1e30])
+def test_a_range_of_any_size_has_values_that_are_numbers(size):
+    one = ActivationRange(rate=0.25, catches_up=True)
+    one.set_range(-1.0, 3.0)
+    values = tf.constant([-0.5, 0.25, 1.0]) * size
+    for _ in range(3):
+        result = one(values, training=True)
+    step = (one.high.numpy() - one.low.numpy()) / 255
+    np.testing.assert_allclose(result, values, atol=step)
 
 
 def test_a_rate_of_zero_freezes_the_range(calibrated):
