@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 import keras
@@ -18,6 +18,9 @@ _SPANS = {"LOGISTIC": 1.0, "SOFTMAX": 1.0, "TANH": 2.0}
 _HANDED_ON = frozenset(
     "DEQUANTIZE QUANTIZE RESHAPE SQUEEZE EXPAND_DIMS LEAKY_RELU".split()
 )
+
+# What takes a part of a tensor, which can span as much as all of it.
+_TAKEN = frozenset("GATHER SLICE SPLIT SPLIT_V STRIDED_SLICE TRANSPOSE UNPACK".split())
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class OutputGrid:
 
     def span(self, axis: int | None, place: int) -> float | None:
         """What the activation that makes a part can span; None if not limited."""
-        found = [_SPANS.get(one.name) for one in self._makers(axis, place)]
+        makers = self._makers(axis, place, _HANDED_ON | _TAKEN)
+        found = [_SPANS.get(one.name) for one in makers]
         known = [one for one in found if one is not None]
         return max(known) if found and len(known) == len(found) else None
 
@@ -77,7 +81,9 @@ class OutputGrid:
         names = [self.contents.tensors[i].name for i in operation.outputs]
         return names + constants + [one.name for one in tensors if one.data is None]
 
-    def _makers(self, axis: int | None, place: int) -> Iterator[Operation]:
+    def _makers(
+        self, axis: int | None, place: int, passed: Set[str] = _HANDED_ON
+    ) -> Iterator[Operation]:
         producers = {
             index: operation
             for operation in self.contents.operations
@@ -89,19 +95,28 @@ class OutputGrid:
             operation = producers.get(index)
             if operation is None:
                 continue
-            if operation.name in _HANDED_ON:
-                axis = self._handed_on(operation, axis)
-                waiting.append((operation.inputs[0], axis, place))
+            if operation.name in passed:
+                source = self._source(operation)
+                axis = self._handed_on(operation, source, axis)
+                waiting.append((source, axis, place))
             elif operation.name == "CONCATENATION":
                 waiting += self._joined(operation, axis, place)
             else:
                 yield operation
 
-    def _handed_on(self, operation: Operation, axis: int | None) -> int | None:
+    def _source(self, operation: Operation) -> int:
+        """The tensor that an operation hands on: the first that is no constant."""
+        tensors = self.contents.tensors
+        computed = [one for one in operation.inputs if tensors[one].data is None]
+        return (computed or list(operation.inputs))[0]
+
+    def _handed_on(
+        self, operation: Operation, source: int, axis: int | None
+    ) -> int | None:
         """The same axis in front of an operation; None if there is no such axis."""
-        before = self.contents.tensors[operation.inputs[0]].shape
+        before = self.contents.tensors[source].shape
         after = self.contents.tensors[operation.outputs[0]].shape
-        if before == after:
+        if before == after and operation.name not in _TAKEN:
             return axis
         last = axis == len(after) - 1 and before[-1:] == after[-1:]
         return len(before) - 1 if last else None

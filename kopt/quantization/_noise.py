@@ -56,7 +56,9 @@ class Noise:
         return self.outside / self.values
 
 
-def measured(model: keras.Model, batches: Iterable[Any]) -> dict[int, Noise]:
+def measured(
+    model: keras.Model, batches: Iterable[Any], training: bool = False
+) -> dict[int, Noise]:
     """The noise of each calibrated range of a model, by the range's identity."""
     ranges = [
         one
@@ -70,7 +72,7 @@ def measured(model: keras.Model, batches: Iterable[Any]) -> dict[int, Noise]:
             one.observer = _measuring(one, found[id(one)])
         with state_kept(model), functions_inlined():
             for batch in batches:
-                model(batch, training=False)
+                model(batch, training=training)
     finally:
         for one in ranges:
             one.observer = None

@@ -160,7 +160,9 @@ class QuantizationReport:
 
 
 @register("quantization")
-def quantization_report(model: keras.Model, data: Any = None) -> QuantizationReport:
+def quantization_report(
+    model: keras.Model, data: Any = None, *, training: bool = False
+) -> QuantizationReport:
     """Name for each layer what is quantized, its ranges, and why it stays float.
 
     Args:
@@ -170,6 +172,9 @@ def quantization_report(model: keras.Model, data: Any = None) -> QuantizationRep
             which channels and inputs of joins it leaves fewer than 3 bits
             (`RangeReport.parts`, `LayerReport.note`). Needed
             for a model that does not know the shape of its inputs.
+        training: Whether the data pass as in a training step, with the statistics of
+            their batches and dropout: what is cut off then gets no gradient. Neither
+            ranges nor statistics move.
 
     Returns:
         A `QuantizationReport`, which prints as a table.
@@ -202,7 +207,7 @@ def quantization_report(model: keras.Model, data: Any = None) -> QuantizationRep
     if chosen:
         plans = plan(model, calls, chosen)
     with watched(quantized_layers(model)) as branches:
-        noise = {} if batches is None else measured(model, batches)
+        noise = {} if batches is None else measured(model, batches, training)
     return QuantizationReport(tuple(_describe(one, noise, branches) for one in plans))
 
 

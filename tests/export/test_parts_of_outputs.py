@@ -198,6 +198,18 @@ def test_a_class_that_hardly_occurs_is_right_beside_others(heads, rows, path):
     assert kopt.export.tflite(model, path, "int8", rows).verified
 
 
+def test_a_rare_class_is_right_where_it_is_taken_out(heads, rows, path):
+    inputs, _, _, unit = heads
+    classes = layers.Dense(40, activation="softmax", bias_initializer=_rare)(unit)
+    model = keras.Model(inputs, classes[:, :3])
+    report = kopt.export.tflite(model, path, "int8", rows)
+    assert report.verified and report.max_lsb < 2
+
+
+def _rare(shape, dtype=None):
+    return keras.ops.concatenate([keras.ops.full((3,), -4.0), keras.ops.zeros((37,))])
+
+
 def _far_below(shape, dtype=None):
     return keras.ops.full(shape, -9.0, dtype)
 

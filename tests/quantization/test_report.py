@@ -99,6 +99,21 @@ def test_a_float_model_is_refused(mlp):
         quantization_report(mlp)
 
 
+def test_what_a_training_step_would_cut_off_is_measured(random):
+    norm = keras.layers.BatchNormalization()
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8), norm])
+    x = 0.01 * random.normal(size=(64, 6)).astype("float32")
+    quantize_model(model, calibration_data=x)
+    before = [one.numpy() for one in model.variables]
+    # The moving statistics are those of no data yet; a batch's make values of size 1.
+    (output,) = quantization_report(model, x, training=True)[norm.name].ranges
+    assert output.saturation > 0.5
+    (output,) = quantization_report(model, x)[norm.name].ranges
+    assert output.saturation == 0.0
+    for one, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(one, value)
+
+
 def test_with_data_noise_and_what_is_cut_off_are_measured(mlp, rows):
     quantize_model(mlp, calibration_data=rows)
     report = quantization_report(mlp, rows)
