@@ -51,7 +51,7 @@ def models_of_hub() -> Any:
         CONSOLE.print(
             f"KerasHub cannot be imported ({error}). Its text models ask for a "
             "tensorflow-text that fits the installed TensorFlow; what is measured here "
-            "needs none: `pip install --no-deps keras-hub regex`."
+            "needs none: `pip install --no-deps keras-hub regex tokenizers`."
         )
         return None
 
