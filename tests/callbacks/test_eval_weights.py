@@ -109,6 +109,7 @@ def test_validation_sees_the_evaluation_point(kind):
     assert history.history["val_loss"][-1] == pytest.approx(loss, rel=1e-6)
 
 
+@pytest.mark.slow
 @each
 def test_another_fit_goes_on_from_where_training_was(kind):
     straight, parts = model_of(OPTIMIZERS[kind]()), model_of(OPTIMIZERS[kind]())
@@ -176,6 +177,7 @@ class Interrupt(keras.callbacks.Callback):
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @each
 @pytest.mark.parametrize(
     "callbacks", sampled(["another", "none"], ["another"], pytest.mark.slow)
@@ -257,6 +259,7 @@ def test_weights_that_early_stopping_restored_are_where_the_next_fit_begins(kind
     assert_same(watch.seen["epoch begin"][0], restored)
 
 
+@pytest.mark.slow
 @each
 def test_a_checkpoint_between_two_batches_resumes_bit_for_bit(kind, tmp_path):
     path = tmp_path / "{batch}.keras"

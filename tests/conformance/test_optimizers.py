@@ -167,6 +167,7 @@ def test_weights_and_state_follow_the_paper_in_float64(name, case):
     assert states < 1e-10
 
 
+@pytest.mark.slow
 @each_optimizer
 def test_the_comparison_notices_another_method(name):
     weights, gradients = stream_of(name)
@@ -189,6 +190,7 @@ def same_without_decay(name):
     }
 
 
+@pytest.mark.slow
 @each_case
 def test_the_comparison_notices_a_changed_coefficient(name, case):
     signature = inspect.signature(_registry.entry("optimizers", name))
@@ -229,6 +231,7 @@ def test_a_large_variable_follows_the_paper_too(name, case):
     assert trajectory.distance(found, expected, weights) < noise(name)
 
 
+@pytest.mark.slow
 @each_case
 def test_a_large_variable_gets_the_same_as_a_small_one(name, case):
     if not _registry.entry("optimizers", name).elementwise:
@@ -409,6 +412,7 @@ def test_trains_bfloat16_variables(name, rounding):
             assert state.dtype == ("bfloat16" if slot == "compensation" else "float32")
 
 
+@pytest.mark.slow
 @each_case
 def test_repeated_rows_count_as_in_the_dense_gradient(name, case):
     generator = np.random.default_rng(5)

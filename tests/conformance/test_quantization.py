@@ -155,6 +155,7 @@ def test_it_is_left_float_only_where_its_rule_says_so(quantized, layer):
     assert quantization_report(quantized)["after"].state == "integer"
 
 
+@pytest.mark.slow
 def test_gradients_reach_the_weights_in_front_of_it(quantized, images):
     kernel = quantized.get_layer("before").kernel.value
     with tf.GradientTape() as tape:
@@ -171,6 +172,7 @@ def test_it_comes_back_from_a_file(quantized, images, tmp_path):
     np.testing.assert_array_equal(again(images), quantized(images))
 
 
+@pytest.mark.slow
 def test_stripping_gives_its_own_class_and_values_back(model, layer, images):
     exact = model(images).numpy()
     kind = type(layer)
