@@ -1,6 +1,7 @@
 """How fast int8 files are, beside the float file and TensorFlow's own int8 file.
 
-    python benchmarks/file_speed.py [--families NAME,NAME] [--side N] [--rounds N]
+    python benchmarks/file_speed.py [--quick] [--families NAME,NAME] [--side N]
+        [--rounds N]
 
 The models of keras.applications are untrained, but their batch normalizations hold the
 statistics of a batch, as training leaves them. All files of a model run in turns on one
@@ -28,6 +29,7 @@ from ai_edge_litert.interpreter import Interpreter
 import kopt
 
 SAMPLES = 4
+FAMILIES = "MobileNetV3Large,MobileNetV3Small"
 
 
 def compare(family: str, side: int, rounds: int) -> list[str]:
@@ -93,19 +95,24 @@ def runner(content: bytes) -> Callable[[], Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--families", default="MobileNetV3Large,MobileNetV3Small")
-    parser.add_argument("--side", type=int, default=224, help="of the images")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--quick", action="store_true", help="few and small, for CI")
+    parser.add_argument("--families", help="names of keras.applications, with commas")
+    parser.add_argument("--side", type=int, help="of the images, 224 by default")
+    parser.add_argument("--rounds", type=int, help="30 by default")
     arguments = parser.parse_args()
+    quick = arguments.quick
+    families = arguments.families or ("MobileNet" if quick else FAMILIES)
+    side = arguments.side or (32 if quick else 224)
+    rounds = arguments.rounds or (3 if quick else 30)
     warnings.simplefilter("ignore")
     CONSOLE.print(machine("tensorflow", "keras", "ai-edge-litert"))
     rows = table(
-        f"ms a picture of {arguments.side} x {arguments.side}, and TensorFlow's / kopt",
+        f"ms a picture of {side} x {side}, and TensorFlow's / kopt",
         *("family", "float", "int8, TensorFlow", "int8, data", "int8, trained"),
         *("gain, data", "gain, trained"),
     )
-    for family in arguments.families.split(","):
-        rows.add_row(*compare(family, arguments.side, arguments.rounds))
+    for family in families.split(","):
+        rows.add_row(*compare(family, side, rounds))
     CONSOLE.print(rows)
 
 
