@@ -61,10 +61,16 @@ def rewriting_of_graphs(request):
 def fresh_keras_state():
     """Every test starts from the same seed, names and float type."""
     keras.utils.set_random_seed(0)
-    keras.backend.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
+    _compute_in_float32()
     yield
     keras.utils.clear_session(free_memory=False)
+    # Fixtures of a module are made before this one is asked.
+    _compute_in_float32()
+
+
+def _compute_in_float32():
+    keras.backend.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="session")
