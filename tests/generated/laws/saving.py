@@ -44,7 +44,8 @@ def _situations(draw: Any) -> Situation:
     later = story[1:]
     if saving.suffix == ".h5":
         # Such a file does not say what the optimizer wrote last.
-        later = tuple(event for event in later if not isinstance(event, events.Assign))
+        writes = (events.Assign, events.Prune)
+        later = tuple(event for event in later if not isinstance(event, writes))
     return Situation(model, optimizer, (story[0], saving, *later))
 
 
