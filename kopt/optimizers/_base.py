@@ -290,9 +290,8 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
 
     def save_own_variables(self, store: Any) -> None:
         self.check_nothing_waits()
-        _saving.save(store, self._named_variables())
-        if self._averages:
-            store[_saving.WRITTEN] = self._averages.written()
+        written = self._averages.written() if self._averages else None
+        _saving.save(store, self._named_variables(), written)
 
     def load_own_variables(self, store: Any) -> None:
         """Read the whole state, or nothing.

@@ -34,10 +34,16 @@ def named_variables(
     return {name: variable for name, variable in named.items() if variable is not None}
 
 
-def save(store: MutableMapping[str, Any], named: Mapping[str, keras.Variable]) -> None:
-    """Write the values into a Keras weights store."""
+def save(
+    store: MutableMapping[str, Any],
+    named: Mapping[str, keras.Variable],
+    written: np.ndarray | None,
+) -> None:
+    """Write the values, and what `WRITTEN` says, into a Keras weights store."""
     for name, variable in named.items():
         store[name] = keras.ops.convert_to_numpy(variable.value)
+    if written is not None:
+        store[WRITTEN] = written
 
 
 def copy(store: Mapping[str, Any]) -> dict[str, Any]:

@@ -264,9 +264,9 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
 
     def save_own_variables(self, store: Any) -> None:
         self.check_nothing_waits()
-        _saving.save(store, self._named_variables())
-        if self.built and not self.is_inside:
-            store[_saving.WRITTEN] = self._written.numbers()
+        outermost = self.built and not self.is_inside
+        written = self._written.numbers() if outermost else None
+        _saving.save(store, self._named_variables(), written)
 
     def load_own_variables(self, store: Any) -> None:
         """Read the wrapper's whole state, or nothing.

@@ -119,7 +119,8 @@ class Trace:
         outputs = [leaf for leaf in keras.tree.flatten(results) if tf.is_tensor(leaf)]
         self._tensors += outputs
         self.outputs = {id(leaf) for leaf in outputs}
-        sources = [_source(leaf) for leaf in outputs if _is_float(leaf)]
+        computed = [leaf for leaf in outputs if _is_float(leaf) and _is_of_graph(leaf)]
+        sources = map(_source, computed)
         self.by_hand = [
             operation.name
             for operation in sources
@@ -239,12 +240,13 @@ def _is_float(value: Any) -> bool:
 
 # What a model returns without computing it.
 _COMPUTE_NOTHING = ("Placeholder", "Const", "ReadVariableOp")
+_HANDS_ON = ("StopGradient", "PreventGradient", "EnsureShape")
 
 
 def _source(tensor: Any) -> Any:
     """The operation that computed a tensor, which may have been moved since."""
     operation = tensor.op
-    while operation.type in MOVES:
+    while operation.type in MOVES or operation.type in _HANDS_ON:
         operation = next(one for one in operation.inputs if one.dtype.is_floating).op
     return operation
 

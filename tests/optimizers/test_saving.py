@@ -181,6 +181,15 @@ def train(model):
     model.fit(X, Y, epochs=3, verbose=0)
 
 
+def assert_trained_alike(one, other):
+    for found, expected in zip(
+        [*one.weights, *one.optimizer.variables],
+        [*other.weights, *other.optimizer.variables],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found.numpy(), expected.numpy(), found.path)
+
+
 @pytest.mark.parametrize("wrap", sampled(WRAPS, [WRAPS[0], WRAPS[2]], pytest.mark.slow))
 def test_training_continues_from_an_h5_file_as_if_it_had_not_stopped(wrap, tmp_path):
     straight = hidden()
@@ -191,12 +200,7 @@ def test_training_continues_from_an_h5_file_as_if_it_had_not_stopped(wrap, tmp_p
     train(straight)
     train(resumed)
     assert type(resumed.optimizer) is type(straight.optimizer)
-    for found, expected in zip(
-        [*resumed.weights, *resumed.optimizer.variables],
-        [*straight.weights, *straight.optimizer.variables],
-        strict=True,
-    ):
-        np.testing.assert_array_equal(found.numpy(), expected.numpy(), found.path)
+    assert_trained_alike(resumed, straight)
 
 
 @pytest.mark.parametrize("wrap", sampled(WRAPS, [WRAPS[3]], pytest.mark.slow))
@@ -209,12 +213,7 @@ def test_weights_set_between_loading_and_the_first_step_are_noticed(wrap, tmp_pa
     for model in (straight, resumed):
         model.layers[0].kernel.assign(model.layers[0].kernel + 1.0)
         train(model)
-    for found, expected in zip(
-        [*resumed.weights, *resumed.optimizer.variables],
-        [*straight.weights, *straight.optimizer.variables],
-        strict=True,
-    ):
-        np.testing.assert_array_equal(found.numpy(), expected.numpy(), found.path)
+    assert_trained_alike(resumed, straight)
 
 
 def saved_as_h5(path, optimizer=None):

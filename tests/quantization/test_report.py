@@ -154,3 +154,23 @@ def test_an_operation_by_hand_behind_the_last_range_is_reported_as_float(random)
     assert one.note.startswith("no layer computes its result, but") and (
         "MatMul" in one.note
     )
+
+
+class WithConstant(keras.Model):
+    """Returns a constant, and a result with its gradient stopped."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(2)
+        self.constant = keras.ops.ones((1, 2))
+
+    def call(self, inputs):
+        result = keras.ops.stop_gradient(self.dense(inputs))
+        return {"result": result, "constant": self.constant}
+
+
+def test_what_is_returned_without_being_computed_is_not_reported_as_float(random):
+    model, x = WithConstant(), random.normal(size=(32, 3)).astype("float32")
+    model(x)
+    quantize_model(model, calibration_data=x)
+    assert quantization_report(model, x).stays_float == ()
