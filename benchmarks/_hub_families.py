@@ -218,7 +218,7 @@ FAMILIES: dict[str, Callable[[Any, np.random.Generator], Family]] = {
     "SegFormer": segformer,
     "ResNet": image_classifier(
         "ResNet",
-        input_conv_filters=[16],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
         stackwise_num_filters=[64, 64],
         stackwise_num_blocks=[1, 1],

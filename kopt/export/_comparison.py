@@ -154,7 +154,7 @@ def lost_inside(
     return tuple(
         replace(part, detail=f"{part.detail}, in the model already")
         for part in parts
-        if part.kind in ("lost", "coarse") and part.fault
+        if part.kind in ("constant", "lost", "coarse") and part.fault
     )
 
 

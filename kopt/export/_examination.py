@@ -20,6 +20,13 @@ from kopt.export._plan import Plan
 from kopt.export._slow_parts import slow_parts
 from kopt.export._zeros import zeros_of
 from kopt.export.interpreter import Interpreter
+from kopt.export.kernel_distance import (
+    CLOSE_CHOICES,
+    CLOSE_LSB,
+    KernelDistance,
+    beside_kernels,
+    kernel_distances,
+)
 from kopt.export.report import ExportReport
 from kopt.quantization import grids_of_joins
 
@@ -65,11 +72,17 @@ def examined(plan: Plan, draft: Path, signature: str | None = None) -> ExportRep
     received = file.predict(samples)
     if len(file.outputs) == 1:
         received = {file.outputs[0].name: received}
+    differences = _compared(plan, file, samples, received, not random)
+    apart = _kernels_apart(plan, file, samples, differences)
     return replace(
         report,
         samples=len(next(iter(samples.values()))),
         source=source,
-        differences=_compared(plan, file, samples, received, not random),
+        differences={
+            name: beside_kernels(found, apart.get(name))
+            for name, found in differences.items()
+        },
+        kernel_distances=apart,
         latency_ms=file.latency(RUNS, samples),
         latency_protocol=(f"median of {RUNS} runs, batch {file.batch_size}, 1 thread"),
     )
@@ -109,6 +122,24 @@ def _compared(
         parts = (*own, *others)
         found[name] = replace(found[name], passed=passed, parts=parts)
     return {name: _with_layers(one, grids[name], plan) for name, one in found.items()}
+
+
+def _kernels_apart(
+    plan: Plan,
+    file: Interpreter,
+    samples: Mapping[str, np.ndarray],
+    differences: Mapping[str, Difference],
+) -> dict[str, KernelDistance]:
+    """How far kernels are apart, where the model is not close to the file."""
+    rounds = plan.settings.trained_ranges and not plan.state
+    if not rounds or all(_is_close(found) for found in differences.values()):
+        return {}
+    return kernel_distances(file, plan, samples)
+
+
+def _is_close(found: Difference) -> bool:
+    near = found.max_lsb is None or found.max_lsb <= CLOSE_LSB
+    return near and (found.agreement is None or found.agreement >= CLOSE_CHOICES)
 
 
 def _with_layers(found: Difference, grid: OutputGrid, plan: Plan) -> Difference:

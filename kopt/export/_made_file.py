@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from kopt.export import _trace
-from kopt.export._conversion import Settings, convert, is_risky
+from kopt.export._conversion import INTEGER_MODES, Settings, convert, is_risky
+from kopt.export._own_biases import with_own_biases
 from kopt.export._plan import Plan
 from kopt.quantization import unrounded
 
@@ -35,13 +36,18 @@ def converted(
     with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
         folder = Path(scratch) / "saved_model"
         with plan.model_for_trace():
-            graph = _trace.write_for_converter(plan.signature, folder)
+            trained = plan.settings.trained_ranges
+            graph = _trace.write_for_converter(plan.signature, folder, trained)
         plan = replace(plan, state=graph.state, outputs=tuple(graph.outputs))
         if isolate is None:
             isolate = is_risky(graph.operations, plan.settings)
         content = convert(folder, plan.settings, plan.calibration, isolate=isolate)
+        if plan.settings.quantization in INTEGER_MODES:
+            content = with_own_biases(content)
         if not (plan.settings.sparse and plan.verify):
             return plan, content, None, isolate
         settings = replace(plan.settings, sparse=False)
         dense = convert(folder, settings, plan.calibration, isolate=isolate)
+        if settings.quantization in INTEGER_MODES:
+            dense = with_own_biases(dense)
     return plan, content, dense, isolate

@@ -16,7 +16,9 @@ from kopt.export._file_contents import read
 from kopt.export._merged_file import merged
 from kopt.export._order import in_order
 from kopt.export._plan import make_plan
+from kopt.export._zeros import together
 from kopt.export.errors import VerificationError
+from kopt.export.kernel_distance import KernelDistance
 from kopt.export.report import ExportReport
 
 _DATA = ("representative_data", "verify")
@@ -135,8 +137,10 @@ def _together(reports: Mapping[str, ExportReport]) -> ExportReport:
     )
     floats = [one.float_tensors or () for one in reports.values()]
     differences: dict[str, Difference] = {}
+    apart: dict[str, KernelDistance] = {}
     for name, report in reports.items():
         differences |= _named(name, report)
+        apart |= {f"{name}/{k}": v for k, v in report.kernel_distances.items()}
     return replace(
         first,
         quantization=first.quantization if len(kinds) == 1 else " and ".join(kinds),
@@ -146,7 +150,14 @@ def _together(reports: Mapping[str, ExportReport]) -> ExportReport:
         samples=sum(one.samples for one in reports.values()),
         differences=differences,
         latency_ms=None,
+        kernel_distances=apart,
+        zeros=together([one.zeros for one in reports.values()]),
         slow_parts=tuple(part for one in reports.values() for part in one.slow_parts),
+        mismatched_grids=tuple(
+            f"{name}: {part}"
+            for name, one in reports.items()
+            for part in one.mismatched_grids
+        ),
         signatures=dict(reports),
     )
 

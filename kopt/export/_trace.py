@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kopt._keras.graphs import GraphCall, graph_calls, keeps_graph
@@ -70,14 +71,26 @@ def write_saved_model(signature: Signature, folder: Path) -> Graph:
     return graph
 
 
-def write_for_converter(signature: Signature, folder: Path) -> Graph:
+def write_for_converter(
+    signature: Signature, folder: Path, trained_ranges: bool = False
+) -> Graph:
     """Write a SavedModel whose weights are constants, which only a converter reads.
 
     Saving and restoring hundreds of variables is most of the time that a conversion
     takes, so that they are left out where they fit into one graph.
+
+    Args:
+        signature: Names and shapes of what goes in and comes out.
+        folder: Where to.
+        trained_ranges: Whether the converter rounds to ranges in the graph.
     """
     variables = signature.model.variables
     arrays = [keras.ops.convert_to_numpy(variable.value) for variable in variables]
+    if trained_ranges:
+        arrays = [
+            _with_two_values(variable.name, array)
+            for variable, array in zip(variables, arrays, strict=True)
+        ]
     if sum(array.nbytes for array in arrays) > _LARGEST_GRAPH:
         return write_saved_model(signature, folder)
 
@@ -111,6 +124,22 @@ def write_for_converter(signature: Signature, folder: Path) -> Graph:
     module.variables_in_use = list(concrete.variables)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": concrete})
     return graph
+
+
+def _with_two_values(name: str, array: np.ndarray) -> np.ndarray:
+    """The same weights, where all are one number with the last a millionth off.
+
+    The converter stores a bias of one number with the integer of its first channel for
+    all channels, whatever their scales.
+    """
+    first = array.flat[0] if array.size > 1 and array.dtype == "float32" else 0.0
+    # Ones that multiply fall away where the converter sees that they are ones.
+    is_neutral = first == 0.0 or (first == 1.0 and name not in ("bias", "beta"))
+    if is_neutral or (array != first).any():
+        return array
+    changed = array.copy()
+    changed.flat[-1] = first * (1.0 - 1e-6)
+    return changed
 
 
 def _described(function: Any) -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,17 @@ def zeros_of(contents: FileContents, content: bytes) -> Zeros:
     worth = sparse is not None and sparse < len(content)
     zipped = len(gzip.compress(content, mtime=0))
     return Zeros(weights, zeros, zipped, sparse if worth else None)
+
+
+def together(parts: Sequence[Zeros | None]) -> Zeros:
+    """The zeros of all signatures of a file; weights that they share count in each."""
+    known = [part for part in parts if part is not None]
+    zipped = [one.gzip_size_bytes for one in known if one.gzip_size_bytes is not None]
+    return Zeros(
+        sum(one.weights for one in known),
+        sum(one.zeros for one in known),
+        zipped[0] if zipped else None,
+    )
 
 
 def _sparse_size(contents: FileContents, size: int) -> int:

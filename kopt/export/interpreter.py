@@ -19,6 +19,13 @@ from kopt.export import _file_contents
 from kopt.export._file_contents import FileContents, Tensor
 from kopt.export.errors import ConversionError
 
+# What the runtime calls its kernels.
+KERNELS = {
+    "xnnpack": "AUTO",
+    "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+    "reference": "BUILTIN_REF",
+}
+
 
 @register("export", serializable=False)
 class Interpreter:
@@ -33,6 +40,10 @@ class Interpreter:
         path: The `.tflite` file.
         num_threads: Threads that the runtime uses. Defaults to 1.
         signature: What to run, of a file that holds several models, such as "encode".
+        kernels: What computes: "xnnpack", the delegate, and the built-in kernels for
+            what it does not take; "builtin", these alone; "reference", plain loops, a
+            hundred times as slow. Integers may differ by a step at each operation.
+            Defaults to "xnnpack", as in the runtime.
 
     Attributes:
         signatures: The names of the file's signatures.
@@ -44,7 +55,7 @@ class Interpreter:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is truncated or no TFLite file, or has no such
-            signature.
+            signature, or there are no such kernels.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -61,8 +72,10 @@ class Interpreter:
         *,
         num_threads: int = 1,
         signature: str | None = None,
+        kernels: str = "xnnpack",
     ) -> None:
         self.path = Path(path)
+        self.kernels = _checks.one_of("kernels", kernels, tuple(KERNELS))
         self.num_threads = _checks.integer("num_threads", num_threads, low=1)
         if not self.path.is_file():
             raise FileNotFoundError(f"There is no file {str(path)!r}.")
@@ -102,7 +115,9 @@ class Interpreter:
         A file of a model with `stateful=True`, or with a layer that assigns a variable,
         keeps its state from one run to the next. A file of any other has none.
         """
-        self._runtime = _runtime(self._content, self.path, self.num_threads)
+        self._runtime = _runtime(
+            self._content, self.path, self.num_threads, KERNELS[self.kernels]
+        )
         self._ready = False
 
     def predict(
@@ -157,8 +172,12 @@ class Interpreter:
             ConversionError: If the runtime cannot run the file on these values.
         """
         if self.contents.has_state:
-            threads, own = self.num_threads, self.signature
-            again = Interpreter(self.path, num_threads=threads, signature=own)
+            again = Interpreter(
+                self.path,
+                num_threads=self.num_threads,
+                signature=self.signature,
+                kernels=self.kernels,
+            )
             return again._timed(runs, x)
         return self._timed(runs, x)
 
@@ -208,7 +227,9 @@ class Interpreter:
             raise ConversionError(
                 f"The runtime cannot set the file up: {str(error).rstrip('.')}. Its "
                 "kernels do not have every combination of options: leave out `sparse`, "
-                "or use another `quantization`."
+                "or use another `quantization`. Nor do they take a grid hundreds of "
+                "times as fine as that of what it is computed from: look for a range "
+                "that is far too narrow (`kopt.quantization.quantization_report`)."
             ) from error
         self._ready = True
 
@@ -281,18 +302,24 @@ def _slice(array: np.ndarray, start: int, size: int) -> np.ndarray:
     )
 
 
-def _runtime(content: bytes, path: Path, num_threads: int) -> Any:
+def _runtime(content: bytes, path: Path, num_threads: int, resolver: str) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter as Runtime
+        from ai_edge_litert.interpreter import OpResolverType
     except ImportError:
         import tensorflow as tf
 
         Runtime = tf.lite.Interpreter
+        OpResolverType = tf.lite.experimental.OpResolverType
     try:
         with warnings.catch_warnings():
             # tf.lite says that it moves to LiteRT, which is what was tried first.
             warnings.simplefilter("ignore")
-            return Runtime(model_content=content, num_threads=num_threads)
+            return Runtime(
+                model_content=content,
+                num_threads=num_threads,
+                experimental_op_resolver_type=OpResolverType[resolver],
+            )
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f"{str(path)!r} is no whole TFLite file ({len(content)} bytes): {error}. "

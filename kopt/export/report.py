@@ -10,6 +10,7 @@ from kopt._parts import Part
 from kopt._registry import register
 from kopt.export._comparison import Difference
 from kopt.export._zeros import Zeros
+from kopt.export.kernel_distance import KernelDistance
 
 
 @register("export", serializable=False)
@@ -51,6 +52,10 @@ class ExportReport:
             or calibrated.
         mismatched_grids: Operations that need one grid for all that they take in, and
             have several in the file, or another one than the model's; empty as a rule.
+        kernel_distances: How far the runtime's own kernels are from each other on the
+            same file, by output: the measure for a file whose model rounds as it does
+            and which is more than 3 steps off all the same, or chooses otherwise in
+            more than 0.5 % of the samples, as deep networks do. Else empty.
     """
 
     path: Path
@@ -76,6 +81,7 @@ class ExportReport:
     signatures: Mapping[str, ExportReport] = field(default_factory=dict)
     quantization_aware: bool = False
     mismatched_grids: tuple[str, ...] = ()
+    kernel_distances: Mapping[str, KernelDistance] = field(default_factory=dict)
 
     @property
     def size_kb(self) -> float:
@@ -163,6 +169,9 @@ class ExportReport:
             rows.append(("verified", "no: it was not run"))
         for name, found in self.differences.items():
             rows.append((f"difference in {name}", _described(found)))
+            if name in self.kernel_distances:
+                apart = str(self.kernel_distances[name])
+                rows.append((f"kernels apart in {name}", apart))
             if found.parts:
                 more = f" and {len(found.parts) - 1} more" if found.parts[1:] else ""
                 rows.append((f"worst part of {name}", f"{found.parts[0]}{more}"))

@@ -13,6 +13,7 @@ from kopt._keras.swapped_variables import values_are_real
 from kopt.quantization import ranges
 from kopt.quantization._relevant_values import AddedMask, NearLargest
 from kopt.quantization._replicas import count, extremes_of_all
+from kopt.quantization._saturation import Saturation
 
 
 @keras.saving.register_keras_serializable(package="kopt")
@@ -69,6 +70,8 @@ class ActivationRange(keras.layers.Layer):
         # Set by `calibrate` for its time: takes each tensor that comes by.
         self.observer: Callable[[Any], None] | None = None
         self._known_calibrated = False
+        # A prescribed range, and a limit, cut off what they are meant to.
+        self._saturation = Saturation() if fixed is None and limit is None else None
 
     def _end(self, name: str, value: float, constraint: Any) -> keras.Variable:
         if not self.learned:
@@ -106,6 +109,8 @@ class ActivationRange(keras.layers.Layer):
             low, high = max(low, self.limit.low), min(high, self.limit.high)
         self.low.assign(low)
         self.high.assign(high)
+        if self._saturation is not None:
+            self._saturation.forget()
 
     def set_rate(self, rate: float) -> None:
         """Set the share of a new batch; 0 freezes the range."""
@@ -117,14 +122,25 @@ class ActivationRange(keras.layers.Layer):
             self.observer(self._relevant(inputs))
             return inputs
         self._require_calibration()
-        if self.learned and training and self.trainable:
+        learns = training and self.trainable
+        if learns and not self.learned and self.fixed is None:
+            self._follow(inputs)
+        self._watch(inputs, training)
+        if self.learned and learns:
             ends = self.low.value, self.high.value, self.current_rate
             return ranges.fake_quantize_learned(inputs, *ends, self.bits, count())
-        if training and self.trainable and self.fixed is None:
-            self._follow(inputs)
         return ranges.fake_quantize(
             inputs, self.low.value, self.high.value, bits=self.bits
         )
+
+    def _watch(self, inputs: Any, training: bool | None) -> None:
+        """Note what a training step cuts off; say it at the next use outside of one."""
+        if self._saturation is None or not values_are_real():
+            return
+        if training:
+            self._saturation.note(inputs, self.low.value, self.high.value, self.bits)
+        else:
+            self._saturation.warn(self.path or self.name, self.low, self.high)
 
     def _follow(self, inputs: Any) -> None:
         values = self._relevant(tf.stop_gradient(tf.cast(inputs, tf.float32)))

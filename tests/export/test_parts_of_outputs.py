@@ -123,6 +123,41 @@ def test_the_advice_for_an_offset_helps(offset, rows, path, way):
     assert np.abs(expected - found).max() < 0.1 * expected.std()
 
 
+@pytest.fixture
+def network():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((8,)),
+            layers.Dense(16, activation="relu", name="hidden"),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+
+
+def test_the_advice_for_values_that_are_cut_off_helps(network, rows, path):
+    with pytest.raises(VerificationError, match="take samples that do") as caught:
+        kopt.export.tflite(network, path, "int8", 0.2 * rows, verify=rows)
+    assert caught.value.report.worst_part.kind == "cut off"
+    assert kopt.export.tflite(network, path, "int8", rows, verify=rows).verified
+
+
+def test_the_advice_for_a_constant_output_helps(network, rows, path):
+    network.layers[0].bias.assign(np.full(16, 10.0))
+    kopt.quantization.quantize_model(network, calibration_data=rows)
+    network.layers[0].quantizer.ranges["output"].set_range(0.0, 1.0)
+    # The file is what the model is; both are constant where float varies.
+    with pytest.raises(VerificationError, match="the same for every sample") as caught:
+        kopt.export.tflite(network, path, verify=rows)
+    assert caught.value.report.worst_part.kind == "constant"
+    assert "quantization_report(model, data)" in str(caught.value)
+    report = kopt.quantization.quantization_report(network, rows)
+    assert "constant" in str(report["hidden"])
+    assert "constant" not in str(report["logits"])
+    kopt.quantization.calibrate(network, rows)
+    assert kopt.export.tflite(network, path, verify=rows).verified
+
+
 def test_an_output_taken_from_a_join_has_the_grid_of_the_join(heads, rows, path):
     inputs, boxes, scores, _ = heads
     joined = layers.Concatenate()([boxes, scores])

@@ -50,6 +50,17 @@ def test_each_signature_computes_its_model(pair, samples, path):
     assert "encode, decode" in str(report)
 
 
+def test_the_report_of_all_holds_the_zeros_of_each(pair, path):
+    kernel = pair["decode"].layers[-1].kernel
+    kernel.assign(np.zeros(kernel.shape))
+    report = kopt.export.tflite(pair, path, verify=False)
+    parts = [one.zeros for one in report.signatures.values()]
+    # 40 x 40 and 40 x 6; 6 x 40, 40 x 40 and 40 x 3, which are zeros.
+    assert report.zeros.weights == 1840 + 1960 == sum(one.weights for one in parts)
+    assert report.zeros.zeros == 120
+    assert report.zeros.gzip_size_bytes < report.size_bytes
+
+
 def test_a_plain_runtime_runs_the_signatures(pair, samples, path):
     kopt.export.tflite(pair, path, verify=False)
     runner = Runtime(model_path=str(path)).get_signature_runner("decode")

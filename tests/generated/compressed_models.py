@@ -53,6 +53,8 @@ class Net(Description):
         structure: `one`, `list` or `dict` of these.
         form: How it is written.
         heads: The activations of the heads, in turns; "none" gives out what is there.
+        vectors: What biases and statistics are: `fresh` from Keras, `drawn`, or
+            `constant`, one number for all channels.
     """
 
     takes: str
@@ -61,6 +63,7 @@ class Net(Description):
     structure: str = "list"
     form: str = "functional"
     heads: tuple[str, ...] = ("linear",)
+    vectors: str = "fresh"
 
     @property
     def has_state(self) -> bool:
@@ -170,6 +173,28 @@ class ByHand(keras.Model):
 
 def build(net: Net) -> keras.Model:
     """The model that a description is of, with the same weights every time."""
+    model = _built(net)
+    if net.vectors != "fresh":
+        random = np.random.default_rng(3)
+        for variable in model.variables:
+            if variable.name in _VECTORS:
+                shape = variable.shape if net.vectors == "drawn" else ()
+                values = _VECTORS[variable.name](random, shape)
+                variable.assign(np.broadcast_to(values, variable.shape))
+    return model
+
+
+# As training may leave them.
+_VECTORS: dict[str, Callable[[np.random.Generator, Any], Any]] = {
+    "bias": lambda random, shape: random.normal(0.2, 0.5, shape),
+    "beta": lambda random, shape: random.normal(0.0, 0.5, shape),
+    "gamma": lambda random, shape: random.uniform(0.5, 1.5, shape),
+    "moving_mean": lambda random, shape: random.normal(0.0, 0.3, shape),
+    "moving_variance": lambda random, shape: random.uniform(0.5, 2.0, shape),
+}
+
+
+def _built(net: Net) -> keras.Model:
     keras.utils.set_random_seed(1)
     inputs = _input(net)
     program = Program(net)
@@ -245,6 +270,7 @@ def nets(**fixed: Any) -> st.SearchStrategy[Net]:
         "heads": st.sampled_from(
             [("linear",), ("none",), ("sigmoid", "linear"), ("softmax", "linear")]
         ),
+        "vectors": st.sampled_from(["fresh", "drawn", "constant"]),
     }
     drawn |= {name: st.just(value) for name, value in fixed.items()}
 
