@@ -203,15 +203,14 @@ def read(
             outputs = _indices(found.OutputsLength(), found.OutputsAsNumpy, offset)
             operations.append(Operation(kinds[found.OpcodeIndex()], inputs, outputs))
     main = model.Subgraphs(graphs[0])
-    public_names = _signature_names(ends) if names_of_signature else {}
-    for index, name in public_names.items():
-        tensors[index] = replace(tensors[index], name=name)
-    return FileContents(
-        tuple(tensors),
-        tuple(operations),
-        tuple(tensors[i] for i in _indices(main.InputsLength(), main.InputsAsNumpy)),
-        tuple(tensors[i] for i in _indices(main.OutputsLength(), main.OutputsAsNumpy)),
-    )
+    taken = [tensors[i] for i in _indices(main.InputsLength(), main.InputsAsNumpy)]
+    given = [tensors[i] for i in _indices(main.OutputsLength(), main.OutputsAsNumpy)]
+    if ends is not None and names_of_signature:
+        given = _named(given, [ends.Outputs(i) for i in range(ends.OutputsLength())])
+        taken = _named(taken, [ends.Inputs(i) for i in range(ends.InputsLength())])
+        for tensor in (*given, *taken):
+            tensors[tensor.index] = tensor
+    return FileContents(tuple(tensors), tuple(operations), tuple(taken), tuple(given))
 
 
 def format_reader() -> ModuleType:
@@ -250,12 +249,18 @@ def _graphs_of(model: Any, signature: Any) -> list[int]:
     return [own, *inner]
 
 
-def _signature_names(signature: Any) -> dict[int, str]:
-    if signature is None:
-        return {}
-    entries = [signature.Inputs(i) for i in range(signature.InputsLength())]
-    entries += [signature.Outputs(i) for i in range(signature.OutputsLength())]
-    return {entry.TensorIndex(): entry.Name().decode() for entry in entries}
+def _named(tensors: list[Tensor], entries: list[Any]) -> list[Tensor]:
+    """Tensors under the names of a signature; one that has several is there as often.
+
+    Two outputs that are computed alike are one tensor, and an input may be an output.
+    """
+    names: dict[int, list[str]] = {}
+    for entry in entries:
+        names.setdefault(entry.TensorIndex(), []).append(entry.Name().decode())
+    return [
+        replace(one, name=names[one.index].pop(0)) if names.get(one.index) else one
+        for one in tensors
+    ]
 
 
 def _tensor(schema: ModuleType, model: Any, found: Any, index: int) -> Tensor:

@@ -54,9 +54,42 @@ def cells_of(layer: Any) -> list[Any]:
     return list(cell.cells) if is_stack else [cell]
 
 
-def loop(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    """The layer's own loop over a cell that rounds what it computes."""
-    return layer.float_class.call(layer, *args, **kwargs)
+def loop(
+    layer: Any,
+    sequences: Any,
+    initial_state: Any = None,
+    mask: Any = None,
+    training: bool = False,
+) -> Any:
+    """The layer's own loop over a cell that rounds what it computes.
+
+    A state that is kept from call to call comes from a variable of floats: rounded
+    where it is read, the first step is one of integers as all others are.
+    """
+    options: dict[str, Any] = {"mask": mask, "training": training}
+    if initial_state is None and layer.stateful and not training:
+        kept = keras.tree.map_structure(ops.convert_to_tensor, layer.states)
+        initial_state = _on_grids(layer, kept)
+    if initial_state is not None:
+        options["initial_state"] = initial_state
+    return layer.float_class.call(layer, sequences, **options)
+
+
+def _on_grids(layer: Any, states: Any) -> Any:
+    """The states of the cells on the grids that the cells leave them on."""
+    cells = cells_of(layer)
+    if isinstance(layer.cell, keras.layers.StackedRNNCells):
+        return [_of_cell(*pair) for pair in zip(cells, states, strict=True)]
+    return _of_cell(cells[0], states)
+
+
+def _of_cell(cell: Any, states: Any) -> Any:
+    if not isinstance(states, (list, tuple)):
+        return cell.quantizer.rounded("state", states)
+    # An LSTM keeps its carry beside its state.
+    roles = ("state", "carry")[: len(states)]
+    pairs = zip(roles, states, strict=True)
+    return [cell.quantizer.rounded(role, one) for role, one in pairs]
 
 
 def both_obstacle(layer: Any, inputs: int) -> str:

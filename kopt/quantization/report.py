@@ -225,7 +225,8 @@ def _describe(
         )
         state = "integer"
         note = "" if note == "chosen to stay float" else note
-        note = "; ".join(filter(None, [note, starved(layer, branches)]))
+        kept = "its state is kept in float" if getattr(layer, "stateful", False) else ""
+        note = "; ".join(filter(None, [note, kept, starved(layer, branches)]))
     return LayerReport(
         name=getattr(layer, "path", None) or layer.name,
         layer=float_class_of(layer).__name__,

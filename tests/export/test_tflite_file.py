@@ -353,3 +353,20 @@ def test_a_path_that_cannot_be_written_is_refused_before_any_work(
     monkeypatch.setattr(_trace, "write_for_converter", work)
     with pytest.raises(ValueError, match="in a folder that exists"):
         kopt.export.tflite(tiny, tmp_path / "nowhere" / "model.tflite")
+
+
+@pytest.mark.parametrize("quantization", [None, "int8"])
+def test_outputs_that_are_one_tensor_keep_their_names(quantization, tmp_path):
+    inputs = keras.Input((4,), name="a")
+    hidden = keras.layers.Dense(3, name="hidden")(inputs)
+    pools = [keras.layers.Activation("relu")(hidden) for _ in range(2)]
+    outputs = {"z": pools[0], "same": hidden, "input": inputs, "y": pools[1]}
+    model = keras.Model(inputs, outputs)
+    x = np.random.default_rng(0).normal(size=(100, 4)).astype("float32")
+    path = tmp_path / "m.tflite"
+    data = None if quantization is None else x
+    report = kopt.export.tflite(model, path, quantization, data, verify=x)
+    assert report.verified and set(report.outputs) == set(outputs)
+    found = kopt.export.Interpreter(path).predict({"a": x})
+    for name, values in model.predict(x, verbose=0).items():
+        np.testing.assert_allclose(found[name], values, atol=0.05)

@@ -11,6 +11,7 @@ from tests.generated.compression_laws.law import (
     State,
     assert_close,
     folder,
+    in_own_words,
     law,
 )
 
@@ -29,7 +30,8 @@ def a_quantized_model_is_stripped_to_what_it_was(net):
     before = State.of(model, net)
     try:
         kopt.quantization.quantize_model(model, calibration_data=data(net))
-    except REFUSALS:
+    except REFUSALS as error:
+        in_own_words(error)
         # As it was, too.
         before.assert_same(State.of(model, net))
         return
@@ -45,7 +47,8 @@ def a_refusal_leaves_the_model_as_it_was(net, verb):
     weights, kind = model.get_weights(), type(model)
     try:
         VERBS[verb](model, data(net))
-    except REFUSALS:
+    except REFUSALS as error:
+        in_own_words(error)
         assert type(model) is kind
         assert len(model.get_weights()) == len(weights)
 
@@ -60,13 +63,15 @@ def a_file_is_the_model_or_is_refused(net, verbs, ending):
     try:
         for verb in verbs:
             VERBS[verb](model, data(net))
-    except REFUSALS:
+    except REFUSALS as error:
+        in_own_words(error)
         return
     expected = State.of(model, net).outputs
     with folder() as place:
         try:
             model.save(place / f"model{ending}")
         except REFUSALS as error:
+            in_own_words(error)
             assert ending == ".h5" and ".keras" in str(error), error
             return
         again = keras.saving.load_model(place / f"model{ending}", compile=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +27,16 @@ REFUSALS = (
     kopt.export.ConversionError,
     kopt.export.VerificationError,
 )
+
+
+def in_own_words(error: Exception) -> None:
+    """Raise again what kopt has not raised itself: no refusal, but a fault."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    if "kopt" not in Path(last.filename).parts or not _RAISES.search(last.line or ""):
+        raise error
+
+
+_RAISES = re.compile(r"^raise\b|\brefuse|^_?checks?\b|_checks\.")
 
 VERBS: dict[str, Callable[[keras.Model, Any], Any]] = {
     "prune": lambda model, x: kopt.pruning.prune_low_magnitude(
