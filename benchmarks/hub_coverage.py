@@ -99,7 +99,8 @@ def learn(family: Family, epochs: int) -> dict[str, str]:
 
 def compiled(model: Any, optimizer: Any) -> None:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss)
+    # KerasHub would choose metrics, for pixels one that compares other shapes.
+    model.compile(optimizer, loss, metrics=[])
 
 
 def predictions(family: Family) -> np.ndarray:

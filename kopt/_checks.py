@@ -73,7 +73,9 @@ def keras_model(name: str, model: Any, *, built: bool = True) -> keras.Model:
                 "keras` (Keras 3) and copy the weights with `set_weights`."
             )
         raise TypeError(_message(name, "a Keras 3 model", type(model), hint))
-    if built and not (model.built and model.weights):
+    # A graph of operations alone has no weights; a class of its own has none so far.
+    has_layers = model.weights or getattr(model, "inputs", None)
+    if built and not (model.built and has_layers):
         hint = (
             "Build it first: give it an `Input`, call `model.build(input_shape)`, or "
             "call the model once on a batch."

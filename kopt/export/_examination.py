@@ -67,7 +67,7 @@ def examined(plan: Plan, draft: Path, signature: str | None = None) -> ExportRep
     random = samples is None
     if samples is None:
         samples, source = _random_samples(plan, file), "random samples"
-    if plan.state:
+    if plan.state or len(next(iter(samples.values()))) >= file.batch_size:
         samples = _state.whole_batches(samples, plan.settings.batch_size)
     received = file.predict(samples)
     if len(file.outputs) == 1:

@@ -99,7 +99,9 @@ class Plan:
 
     def expected(self, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What the model itself returns for samples, in the calls that a file takes."""
-        size = self.settings.batch_size if self.state else 32
+        # Samples of one call may depend on each other, as in a contrastive model.
+        own = self.settings.batch_size
+        size = own if self.state or own > 1 else 32
         with _trace.float32_compute(self.model):
             return self.signature.predict(samples, size)
 

@@ -31,6 +31,14 @@ def _kernel(layer: type) -> Rule:
     return Rule("compute", weights=_kernels(layer, "kernel"))
 
 
+def _flat(layer: type) -> Rule:
+    return Rule(
+        "compute",
+        weights=_kernels(layer, "kernel"),
+        compute=_integer_forms.flat_convolution,
+    )
+
+
 def _transposed(layer: type) -> Rule:
     return Rule(
         "compute",
@@ -71,9 +79,9 @@ _NO_KERNEL = "the runtime has no integer form of it"
 
 _DEFAULTS = {
     layers.Dense: _kernel(layers.Dense),
-    layers.Conv1D: _kernel(layers.Conv1D),
+    layers.Conv1D: _flat(layers.Conv1D),
     layers.Conv2D: _kernel(layers.Conv2D),
-    layers.DepthwiseConv1D: _kernel(layers.DepthwiseConv1D),
+    layers.DepthwiseConv1D: _flat(layers.DepthwiseConv1D),
     layers.DepthwiseConv2D: _kernel(layers.DepthwiseConv2D),
     layers.Conv1DTranspose: _transposed(layers.Conv1DTranspose),
     layers.Conv2DTranspose: _transposed(layers.Conv2DTranspose),

@@ -129,6 +129,40 @@ def separable_convolution(layer: Any, inputs: Any) -> Any:
     return ops.squeeze(outputs, axis) if flat else outputs
 
 
+def flat_convolution(layer: Any, inputs: Any) -> Any:
+    """A convolution over one axis, for a converter perhaps over an image of height 1.
+
+    A bias of one number would stay a sum of floats behind it.
+    """
+    if not layer.quantizer.snapped or not layer.use_bias or layer.bias.shape != (1,):
+        return layer.float_class.call(layer, inputs)
+    first = layer.data_format == "channels_first"
+    axis = 2 if first else 1
+    padding = layer.padding
+    if padding == "causal":
+        size = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
+        ends = [(0, 0), (0, 0), (0, 0)]
+        ends[axis] = (size, 0)
+        inputs, padding = ops.pad(inputs, ends), "valid"
+    options: dict[str, Any] = {
+        "padding": padding,
+        "data_format": layer.data_format,
+        "dilation_rate": (1, *layer.dilation_rate),
+    }
+    convolution, strides = ops.conv, (1, *layer.strides)
+    if isinstance(layer, keras.layers.Conv1DTranspose):
+        convolution = ops.conv_transpose
+        added = layer.output_padding
+        options["output_padding"] = added if added is None else (0, *added)
+    elif isinstance(layer, keras.layers.DepthwiseConv1D):
+        convolution, strides = ops.depthwise_conv, layer.strides * 2
+    images, kernel = ops.expand_dims(inputs, axis), ops.expand_dims(layer.kernel, 0)
+    outputs = convolution(images, kernel, strides=strides, **options) + layer.bias
+    if layer.activation is not None:
+        outputs = layer.activation(outputs)
+    return ops.squeeze(outputs, axis)
+
+
 def einsum_channels(layer: Any) -> tuple[int, ...]:
     """The axes of a kernel that number its channels; none if it is no matrix."""
     return () if _as_matrix(layer) is None else channels_from_end(layer, "kernel")
@@ -201,6 +235,8 @@ def transposed_convolution(layer: Any, inputs: Any) -> Any:
 
     Without one it would leave the operation and the ReLU behind it in float.
     """
+    if layer.use_bias and layer.rank == 1:
+        return flat_convolution(layer, inputs)
     if layer.use_bias or not layer.quantizer.snapped:
         return layer.float_class.call(layer, inputs)
     activation = layer.activation

@@ -370,3 +370,19 @@ def test_outputs_that_are_one_tensor_keep_their_names(quantization, tmp_path):
     found = kopt.export.Interpreter(path).predict({"a": x})
     for name, values in model.predict(x, verbose=0).items():
         np.testing.assert_allclose(found[name], values, atol=0.05)
+
+
+def test_samples_that_depend_on_each_other_are_compared_in_the_files_batches(tmp_path):
+    # As in a contrastive model: each of a batch beside all of it.
+    inputs = keras.Input((6,))
+    codes = keras.layers.Dense(3)(inputs)
+    model = keras.Model(inputs, keras.ops.matmul(codes, keras.ops.transpose(codes)))
+    x = np.random.default_rng(0).normal(size=(21, 6)).astype("float32")
+    report = kopt.export.tflite(model, tmp_path / "m.tflite", batch_size=4, verify=x)
+    assert report.verified and report.samples == 20
+
+
+def test_a_model_without_weights_is_exported(tmp_path):
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, keras.ops.maximum(0.5 * inputs + 1.0, 0.0))
+    assert kopt.export.tflite(model, tmp_path / "m.tflite").verified

@@ -127,6 +127,15 @@ PARTS: dict[str, PartKind] = {
     "Concatenate": PartKind("vector", lambda _: layers.Concatenate(), count=2),
     "Dense on sequence": PartKind("sequence", _dense("relu")),
     "Conv1D": PartKind("sequence", lambda n: layers.Conv1D(n, 1, activation="relu")),
+    "causal Conv1D": PartKind(
+        "sequence", lambda n: layers.Conv1D(n, 2, padding="causal", dilation_rate=2)
+    ),
+    "DepthwiseConv1D": PartKind(
+        "sequence", lambda _: layers.DepthwiseConv1D(3, padding="same")
+    ),
+    "Conv1DTranspose": PartKind(
+        "sequence", lambda n: layers.Conv1DTranspose(n, 3, padding="same")
+    ),
     "LSTM": PartKind("sequence", _recurrent(layers.LSTM)),
     "GRU sequences": PartKind(
         "sequence", _recurrent(layers.GRU, return_sequences=True)

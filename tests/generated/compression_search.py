@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Iterable
 
@@ -79,6 +80,8 @@ def first_failure(
         except Exception as error:
             call = f"{law.name}({', '.join(map(repr, situation))})"
             text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            places = traceback.extract_tb(error.__traceback__)[-4:]
+            text += "".join(f"\n        {one.filename}:{one.lineno}" for one in places)
             if not failures:
                 give_up[0] = time.monotonic() + _SHRINKING
             failures.append(f"{call}\n    {text}")

@@ -1,10 +1,13 @@
 """A layer in its integer form computes what the layer computes."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+import kopt
 from kopt.quantization import _integer_forms
 
 
@@ -46,3 +49,56 @@ def test_a_frozen_batch_normalization_uses_its_statistics(random):
 @pytest.mark.parametrize(("inputs", "names"), [(2, ()), (4, ("sum_of_2", "sum_of_3"))])
 def test_sums_of_more_than_two_have_ranges_between(inputs, names):
     assert _integer_forms.partial_results("sum")(layers.Add(), inputs) == names
+
+
+ONE_CHANNEL = {
+    "Conv1D": lambda: layers.Conv1D(1, 3),
+    "relu": lambda: layers.Conv1D(1, 3, activation="relu"),
+    "strided": lambda: layers.Conv1D(1, 3, strides=2, padding="same"),
+    "dilated": lambda: layers.Conv1D(1, 3, dilation_rate=2),
+    "causal": lambda: layers.Conv1D(1, 2, dilation_rate=3, padding="causal"),
+    "transposed": lambda: layers.Conv1DTranspose(1, 3),
+    "transposed, strided": lambda: layers.Conv1DTranspose(
+        1, 3, strides=2, padding="same", output_padding=1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ONE_CHANNEL)
+def test_a_convolution_of_one_channel_is_the_layers_own(name, random):
+    # TensorFlow's own 1D convolution is the reference.
+    layer = ONE_CHANNEL[name]()
+    layer.build((None, 12, 4))
+    layer.bias.assign([0.7])
+    layer.float_class = type(layer)
+    vars(layer)["quantizer"] = SimpleNamespace(snapped=True)
+    x = random.normal(size=(3, 12, 4)).astype("float32")
+    found = _integer_forms.flat_convolution(layer, x)
+    np.testing.assert_allclose(found, layer(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+def test_a_depthwise_convolution_of_one_channel_is_the_layers_own(strides, random):
+    layer = layers.DepthwiseConv1D(3, strides=strides)
+    layer.build((None, 12, 1))
+    layer.bias.assign([0.7])
+    layer.float_class = type(layer)
+    vars(layer)["quantizer"] = SimpleNamespace(snapped=True)
+    x = random.normal(size=(3, 12, 1)).astype("float32")
+    found = _integer_forms.flat_convolution(layer, x)
+    np.testing.assert_allclose(found, layer(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Conv1D", *[pytest.param(one, marks=pytest.mark.slow) for one in ONE_CHANNEL][1:]],
+)
+def test_a_convolution_of_one_channel_is_one_of_integers_in_the_file(
+    name, random, tmp_path
+):
+    x = random.normal(size=(60, 12, 4)).astype("float32")
+    model = keras.Sequential([keras.Input((12, 4)), ONE_CHANNEL[name]()])
+    model.layers[0].bias.assign([0.7])
+    kopt.quantization.quantize_model(model, calibration_data=x)
+    report = kopt.export.tflite(model, tmp_path / "m.tflite", verify=x)
+    assert report.float_tensors == () and report.max_lsb <= 1.01
