@@ -96,16 +96,11 @@ def kernel_distances(
 ) -> dict[str, KernelDistance]:
     """The distance between kernels for each output of a file, by name.
 
-    Empty where the runtime has no other kernels that can run the file.
+    Empty where none but one kind of kernels can run the file: the reference kernels do
+    not have every operation.
     """
-    files = [
-        Interpreter(file.path, signature=file.signature, kernels=kernels)
-        for kernels in KERNELS
-    ]
-    try:
-        few = _as_many_as_fit(files[-1], samples)
-        received = [_by_name(one, few) for one in files]
-    except ConversionError:
+    few, received = _received(file, samples)
+    if len(received) < 2:
         return {}
     expected = plan.expected(few)
     return {
@@ -185,6 +180,22 @@ def _multiple(
 ) -> Any:
     least = _LEAST * step if step else 1e-12
     return own / np.maximum(others, least)
+
+
+def _received(
+    file: Interpreter, samples: Mapping[str, np.ndarray]
+) -> tuple[Mapping[str, np.ndarray], list[dict[str, np.ndarray]]]:
+    """Some samples, and what each kind of kernels makes of them, the default first."""
+    few, received = samples, []
+    for kernels in reversed(KERNELS):
+        try:
+            own = Interpreter(file.path, signature=file.signature, kernels=kernels)
+            if not received:
+                few = _as_many_as_fit(own, few)
+            received.insert(0, _by_name(own, few))
+        except (ConversionError, ValueError):
+            continue
+    return few, received
 
 
 def _as_many_as_fit(

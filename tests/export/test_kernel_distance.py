@@ -139,3 +139,19 @@ def test_a_file_that_is_not_close_is_beside_the_kernels(model, tmp_path, monkeyp
     assert found.samples == 40
     assert found.relative <= 1.2
     assert "kernels apart" in str(report)
+
+
+def test_kernels_that_lack_an_operation_are_left_out(tmp_path, monkeypatch):
+    # The reference kernels have no TILE of 8 bits.
+    monkeypatch.setattr(_examination, "CLOSE_LSB", -1.0)
+    inputs = keras.Input((6,))
+    hidden = keras.layers.Dense(4)(inputs)
+    repeated = keras.layers.RepeatVector(3)(hidden)
+    model = keras.Model(inputs, keras.layers.Conv1D(2, 2)(repeated))
+    x = X.reshape(40, -1)[:, :6]
+    kopt.quantization.quantize_model(model, calibration_data=x)
+    path = tmp_path / "m.tflite"
+    report = kopt.export.tflite(model, path, verify=x)
+    with pytest.raises(ValueError, match="TILE"):
+        kopt.export.Interpreter(path, kernels="reference")
+    assert list(report.kernel_distances) == list(report.outputs)
