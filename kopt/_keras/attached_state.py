@@ -8,6 +8,7 @@ model and, beside it, what it carries. Several can be put on one model.
 from __future__ import annotations
 
 from functools import cache
+from inspect import getattr_static
 from typing import Any, ClassVar
 
 import keras
@@ -123,10 +124,19 @@ def own_arrays(model: keras.Model) -> list[keras.Variable]:
 
 @cache
 def _combined(carrier: type[Carrier], plain_class: type[keras.Model]) -> type:
+    # Where the plain class carries something too, its own way to be saved would come
+    # before what all carriers have in common.
+    own = {name: getattr_static(carrier, name) for name in _WAYS_OF_SAVING}
+    body = {"plain_class": plain_class, "__module__": carrier.__module__, **own}
     # The name stays: Keras makes paths in weights files from it.
-    body = {"plain_class": plain_class, "__module__": carrier.__module__}
     combined = type(plain_class.__name__, (carrier, plain_class), body)
-    return registered(combined, carrier.__name__)
+    registered(combined, carrier.__name__)
+    # What loads is the class that every process has.
+    registered(carrier, carrier.__name__)
+    return combined
+
+
+_WAYS_OF_SAVING = ("__new__", "get_config", "get_build_config", "from_config")
 
 
 def registered(cls: type, name: str) -> type:

@@ -14,8 +14,14 @@ import keras
 
 def add_sublayer(layer: keras.Layer, name: str, sublayer: keras.Layer) -> None:
     """Make a layer a part of a built one: its weights are trained and saved with it."""
+    vars(sublayer)["kopt_added"] = True
     with _unlocked(layer):
         setattr(layer, name, sublayer)
+
+
+def is_added(layer: keras.Layer) -> bool:
+    """Whether a layer was made a part of another by `add_sublayer`."""
+    return "kopt_added" in vars(layer)
 
 
 def remove_sublayer(layer: keras.Layer, name: str) -> None:

@@ -186,7 +186,8 @@ def _received(
     file: Interpreter, samples: Mapping[str, np.ndarray]
 ) -> tuple[Mapping[str, np.ndarray], list[dict[str, np.ndarray]]]:
     """Some samples, and what each kind of kernels makes of them, the default first."""
-    few, received = samples, []
+    few: Mapping[str, np.ndarray] = samples
+    received: list[dict[str, np.ndarray]] = []
     for kernels in reversed(KERNELS):
         try:
             own = Interpreter(file.path, signature=file.signature, kernels=kernels)

@@ -15,7 +15,7 @@ import keras
 
 from kopt._keras.layer_tree import nested_layers, own_layers, with_nested_layers
 from kopt._keras.saved_whole import SavedWhole, refuse_h5
-from kopt.quantization._layer_quantizer import LayerQuantizer
+from kopt._keras.sublayers import is_added
 from kopt.quantization._operations import hold_quantizers, is_graph, own_operations
 from kopt.quantization._quantized_layer import (
     QuantizedLayer,
@@ -160,9 +160,12 @@ def _config_names(layer: keras.Layer) -> set[str]:
 
 
 def _layers_as_made(container: keras.Layer) -> list[keras.Layer]:
-    """The layers inside as the constructor makes them, without quantizers."""
+    """The layers inside as the constructor makes them.
+
+    Without what was added to them: quantizers, centroids.
+    """
     added: set[int] = set()
     for layer in nested_layers(container):
-        if isinstance(layer, LayerQuantizer):
+        if is_added(layer):
             added.update(map(id, with_nested_layers(layer)))
     return [layer for layer in nested_layers(container) if id(layer) not in added]

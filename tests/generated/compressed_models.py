@@ -201,6 +201,7 @@ def _built(net: Net) -> keras.Model:
     if net.form == "subclassed":
         model = ByHand(repr(net))
         model(data(net))
+        reset(model)
         return model
     if net.form == "nested":
         made = program.body(inputs)[1:]
