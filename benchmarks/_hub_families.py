@@ -34,12 +34,14 @@ class Family:
         x: Its inputs.
         y: The index of the largest output that is right, for each place.
         batch_size: How many samples belong together.
+        learning_rate: Of Adam, at which it learns.
     """
 
     model: Any
     x: Any
     y: np.ndarray
     batch_size: int = 1
+    learning_rate: float = 3e-3
 
 
 def fixed_sizes(model: Any, shapes: dict[str, tuple]) -> tuple[Any, Any]:
@@ -172,7 +174,8 @@ def clip(hub: Any, generator: np.random.Generator) -> Family:
     words[:, 0] = np.arange(SAMPLES) % CLASSES
     words[:, -1] = WORDS - 1
     x = {"images": pictures(generator, labels), "token_ids": words}
-    return Family(keras.Model(inputs, outputs["vision_logits"]), x, labels, CLASSES)
+    model = keras.Model(inputs, outputs["vision_logits"])
+    return Family(model, x, labels, CLASSES, learning_rate=3e-4)
 
 
 def segformer(hub: Any, generator: np.random.Generator) -> Family:

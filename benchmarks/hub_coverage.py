@@ -82,7 +82,7 @@ def covered(hub: Any, name: str, epochs: int) -> dict[str, str]:
 
 
 def learn(family: Family, epochs: int) -> dict[str, str]:
-    compiled(family.model, keras.optimizers.Adam(3e-3))
+    compiled(family.model, keras.optimizers.Adam(family.learning_rate))
     size = 32 if family.batch_size == 1 else family.batch_size
     # Pictures and captions that belong together stay in one batch.
     shuffle = family.batch_size == 1
