@@ -48,8 +48,10 @@ def training_starts_from_weights_that_were_set(situation: Situation) -> None:
         f"the loss of the weights that were set is {expected}, and the step after "
         f"reports {found}"
     )
+    # A constraint may take a kernel far from where it was set.
+    held = "kernel" if "_constraint" in repr(situation.model) else "seed"
     for name, weights in there.weights.items():
-        if "moving" not in name and "seed" not in name:
+        if not any(word in name for word in ("moving", "seed", held)):
             gone = float(np.max(np.abs(end.weights[name] - weights), initial=0.0))
             assert gone < _STEP, f"{name} went {gone} away from where it was set"
 
