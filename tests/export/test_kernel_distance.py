@@ -8,6 +8,7 @@ import kopt
 from kopt.export import _examination
 from kopt.export._comparison import difference
 from kopt.export.kernel_distance import beside_kernels, distance
+from tests.real import datasets
 
 KERNELS = ["xnnpack", "builtin", "reference"]
 X = np.random.default_rng(0).normal(size=(40, 8, 8, 3)).astype("float32")
@@ -155,3 +156,32 @@ def test_kernels_that_lack_an_operation_are_left_out(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="TILE"):
         kopt.export.Interpreter(path, kernels="reference")
     assert list(report.kernel_distances) == list(report.outputs)
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+@pytest.mark.real
+def test_a_deep_network_is_as_near_to_its_file_as_kernels_are(tmp_path):
+    (x, y), _, (test, _) = datasets.fashion_mnist(train=6_000)
+    keras.utils.set_random_seed(0)
+    model = keras.applications.MobileNetV2((32, 32, 3), 0.35, weights=None, classes=10)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.9
+    x, test = large(x), large(test[:1000])
+    for epochs, rate in ((3, 2e-3), (1, 3e-4)):
+        model.compile(kopt.Adam(rate), "sparse_categorical_crossentropy")
+        model.fit(x, y, batch_size=64, epochs=epochs, verbose=0)
+        if epochs == 3:
+            kopt.quantization.quantize_model(model, calibration_data=x[:300])
+    report = kopt.export.tflite(model, tmp_path / "m.tflite", verify=test)
+    (found,) = report.kernel_distances.values()
+    # No model can be within 3 steps of kernels that differ by more.
+    assert report.max_lsb > 3 and found.max / found.step > 3
+    assert found.relative <= 1.2 and found.worst <= 1.2
+
+
+def large(images):
+    """Images of 28 x 28 in the size and with the channels that MobileNetV2 takes."""
+    edges = ((0, 0), (2, 2), (2, 2), (0, 0))
+    return np.pad(images.reshape(-1, 28, 28, 1), edges).repeat(3, -1)
