@@ -6,8 +6,10 @@ import keras
 import numpy as np
 
 from kopt import _checks
+from kopt._keras.callbacks_beside import go_first
+from kopt._keras.fit_length import fit_length
 from kopt._registry import register
-from kopt.callbacks import _targets
+from kopt.callbacks import _owners, _targets
 from kopt.schedules import Cosine, Schedule, Warmup
 
 # How many values of the curve are computed at once: one call of the schedule costs as
@@ -16,7 +18,7 @@ _BLOCK = 256
 
 
 @register("callbacks", serializable=False)
-class FitSchedule(keras.callbacks.Callback):
+class FitSchedule(_owners.Mover):
     """Drive a hyper-parameter along a schedule that knows how long `fit` runs.
 
     Lengths in the schedule may be floats, fractions of the run: "5 % warm-up, then
@@ -31,7 +33,12 @@ class FitSchedule(keras.callbacks.Callback):
     from the optimizer's own count, which is saved and loaded with the model.
 
     The value is set before each batch (with `steps_per_execution=N`, before every Nth)
-    and stays at its last value when training ends.
+    and stays at its last value when training ends. It is in the logs of batches and
+    epochs, so in the progress bar, in `History` and in TensorBoard.
+
+    A variable has one curve. A second `FitSchedule` for it is an error, and so is a
+    callback of Keras that sets the learning rate beside one that drives it. Callbacks
+    that scale the curve, `kopt.callbacks.ReduceOnPlateau`, may be as many as there are.
 
     Args:
         schedule: A kopt schedule, or any of `keras.optimizers.schedules`. Steps are
@@ -47,14 +54,15 @@ class FitSchedule(keras.callbacks.Callback):
         total_steps: Length of the run in batches, over all calls of `fit`. Defaults to
             that of the present `fit`.
         epochs: Length of the run in epochs, instead of `total_steps`.
-        name: The value's key in the logs of an epoch. Defaults to the last word of
+        name: The value's key in the logs. Defaults to the last word of
             `target`, and must be given when that is a function.
 
     Raises:
         ValueError: When training begins: if the target is not found or cannot be moved
             (a Python number that the compiled step has copied, a learning rate with a
             schedule of its own), if the learning rate would decay under
-            `kopt.ScheduleFree`, if the schedule has fractions and Keras does not know
+            `kopt.ScheduleFree`, if another callback sets the same variable, if the
+            schedule has fractions and Keras does not know
             how many batches an epoch has, or if a target other than the learning rate
             is looked for in a model that is not built.
 
@@ -68,6 +76,10 @@ class FitSchedule(keras.callbacks.Callback):
     >>> [round(rate, 4) for rate in history.history["learning_rate"]]
     [0.0854, 0.0371, 0.0017]
     """
+
+    is_curve = True
+    #: Keras need not wait for it after a batch: it only adds to the logs.
+    async_safe = True
 
     def __init__(
         self,
@@ -109,17 +121,21 @@ class FitSchedule(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._variables = _targets.find(self.model, self.target)
+        self.check_alone(self._variables)
+        self._factors = list(self.movers_beside(self._variables))
+        self._steps, self._epochs = fit_length(self)
         self._curve = self._schedule_of_run()
         if self.target == "learning_rate":
             optimizer = _targets.optimizer_of(self.model)
             if hasattr(optimizer, "check_schedule"):
                 optimizer.check_schedule(self._curve)
+        go_first(self)
         self._block: list[Any] = []
         self._block_start = 0
         self._epoch_start: int | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        steps = self.params["steps"]
+        steps = self._steps
         if self.total_steps is None and steps:
             self._epoch_start = epoch * steps
         elif self._epoch_start is None:
@@ -135,17 +151,32 @@ class FitSchedule(keras.callbacks.Callback):
     ) -> None:
         self._batch = batch
         self._value = self._value_at((self._epoch_start or 0) + batch)
+        scale = _owners.product(self._factors)
+        if scale != 1.0:
+            self._value = self._value * scale
         for variable in self._variables:
             variable.assign(self._value)
 
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        self._log(logs)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if logs is not None:
-            logs[self.name] = float(keras.ops.convert_to_numpy(self._value))
+        self._log(logs)
+
+    def described(self) -> str:
+        target = self.name if callable(self.target) else self.target
+        return f"FitSchedule({self.schedule}, target={target!r})"
 
     @classmethod
     def examples(cls) -> tuple[FitSchedule, ...]:
         """Ready callbacks, as the conformance tests use them."""
         return (cls(Warmup(Cosine(0.01, steps=1.0), steps=0.25)),)
+
+    def _log(self, logs: dict[str, Any] | None) -> None:
+        if logs is not None:
+            logs[self.name] = float(keras.ops.convert_to_numpy(self._value))
 
     def _schedule_of_run(self) -> Schedule:
         schedule = self.schedule
@@ -153,8 +184,8 @@ class FitSchedule(keras.callbacks.Callback):
             return Warmup(schedule, steps=0)
         if schedule.bound:
             return schedule
-        epochs = self.epochs or self.params["epochs"]
-        total_steps = self.total_steps or (self.params["steps"] or 0) * epochs
+        epochs = self.epochs or self._epochs or 0
+        total_steps = self.total_steps or (self._steps or 0) * epochs
         if not total_steps:
             raise ValueError(
                 f"{schedule} counts in fractions of the run, and Keras does not know "
