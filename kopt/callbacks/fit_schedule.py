@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
@@ -10,11 +11,14 @@ from kopt._keras.callbacks_beside import go_first
 from kopt._keras.fit_length import fit_length
 from kopt._registry import register
 from kopt.callbacks import _owners, _targets
+from kopt.callbacks.time_stopping import TimeStopping
 from kopt.schedules import Cosine, Schedule, Warmup
 
 # How many values of the curve are computed at once: one call of the schedule costs as
 # much for a block as for a single step, and that much on every batch would show.
 _BLOCK = 256
+# Into how many parts a run of some minutes is cut.
+_TICKS = 10_000
 
 
 @register("callbacks", serializable=False)
@@ -54,6 +58,10 @@ class FitSchedule(_owners.Mover):
         total_steps: Length of the run in batches, over all calls of `fit`. Defaults to
             that of the present `fit`.
         epochs: Length of the run in epochs, instead of `total_steps`.
+        minutes: Length of the run in minutes, instead of either. Fractions of the run
+            are then fractions of this time, and training stops at its end, in the
+            middle of an epoch too; validation, as long as it took last time, is
+            included. Give `fit` more epochs than there is time for.
         name: The value's key in the logs. Defaults to the last word of
             `target`, and must be given when that is a function.
 
@@ -88,6 +96,7 @@ class FitSchedule(_owners.Mover):
         total_steps: int | None = None,
         epochs: int | None = None,
         name: str | None = None,
+        minutes: float | None = None,
     ):
         super().__init__()
         if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
@@ -108,15 +117,22 @@ class FitSchedule(_owners.Mover):
             _checks.integer("total_steps", total_steps, low=1)
         if epochs is not None:
             _checks.integer("epochs", epochs, low=1)
-        if total_steps is not None and epochs is not None:
+        lengths = {"total_steps": total_steps, "epochs": epochs, "minutes": minutes}
+        given = {name: value for name, value in lengths.items() if value is not None}
+        if len(given) > 1:
             raise ValueError(
-                "`total_steps` and `epochs` both say how long the run is. Received: "
-                f"total_steps={total_steps}, epochs={epochs}. Give one of them."
+                f"{' and '.join(f'`{name}`' for name in given)} both say how long the "
+                f"run is. Received: {given}. Give one of them."
             )
+        if minutes is not None:
+            minutes = _checks.number("minutes", minutes, low=0.0, low_open=True)
+            _check_fractions(schedule)
         self.schedule = schedule
         self.target = target
         self.total_steps = total_steps
         self.epochs = epochs
+        self.minutes = minutes
+        self._timer = None if minutes is None else TimeStopping(minutes)
         self.name = name or str(target).rpartition("/")[2]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -130,13 +146,18 @@ class FitSchedule(_owners.Mover):
             if hasattr(optimizer, "check_schedule"):
                 optimizer.check_schedule(self._curve)
         go_first(self)
+        if self._timer is not None:
+            self._timer.set_model(self.model)
+            self._timer.on_train_begin()
         self._block: list[Any] = []
         self._block_start = 0
         self._epoch_start: int | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         steps = self._steps
-        if self.total_steps is None and steps:
+        if self._timer is not None:
+            self._epoch_start = 0
+        elif self.total_steps is None and steps:
             self._epoch_start = epoch * steps
         elif self._epoch_start is None:
             self._epoch_start = self._first_step(epoch)
@@ -144,18 +165,14 @@ class FitSchedule(_owners.Mover):
             # Data that do not know their length end with a batch that is begun and is
             # not there. (That also moves Keras's own counters once too often.)
             self._epoch_start += steps or self._batch
-        self.on_train_batch_begin(0)
+        self._set(0)
 
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        self._batch = batch
-        self._value = self._value_at((self._epoch_start or 0) + batch)
-        scale = _owners.product(self._factors)
-        if scale != 1.0:
-            self._value = self._value * scale
-        for variable in self._variables:
-            variable.assign(self._value)
+        if self._timer is not None:
+            self._timer.on_train_batch_begin(batch)
+        self._set(batch)
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -164,6 +181,26 @@ class FitSchedule(_owners.Mover):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._log(logs)
+        if self._timer is not None:
+            self._timer.on_epoch_end(epoch)
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self._timer is not None:
+            self._timer.on_test_begin()
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self._timer is not None:
+            self._timer.on_test_end()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self._timer is None or self.model.stop_training:
+            return
+        warnings.warn(
+            f"Training ended after {self._timer.progress:.0%} of its {self.minutes:g} "
+            f"minutes, so {self.name!r} is not at the end of its curve. Give fit more "
+            "epochs: those that there is no time for are not run.",
+            stacklevel=2,
+        )
 
     def described(self) -> str:
         target = self.name if callable(self.target) else self.target
@@ -174,12 +211,26 @@ class FitSchedule(_owners.Mover):
         """Ready callbacks, as the conformance tests use them."""
         return (cls(Warmup(Cosine(0.01, steps=1.0), steps=0.25)),)
 
+    def _set(self, batch: int) -> None:
+        self._batch = batch
+        step = (self._epoch_start or 0) + batch
+        if self._timer is not None:
+            step = min(int(self._timer.progress * _TICKS), _TICKS - 1)
+        self._value = self._value_at(step)
+        scale = _owners.product(self._factors)
+        if scale != 1.0:
+            self._value = self._value * scale
+        for variable in self._variables:
+            variable.assign(self._value)
+
     def _log(self, logs: dict[str, Any] | None) -> None:
         if logs is not None:
             logs[self.name] = float(keras.ops.convert_to_numpy(self._value))
 
     def _schedule_of_run(self) -> Schedule:
         schedule = self.schedule
+        if self.minutes is not None:
+            return schedule.bind(_TICKS)
         if not isinstance(schedule, Schedule):
             return Warmup(schedule, steps=0)
         if schedule.bound:
@@ -212,3 +263,14 @@ class FitSchedule(_owners.Mover):
             self._block_start = step
             self._block = keras.ops.unstack(self._curve(np.arange(step, step + _BLOCK)))
         return self._block[step - self._block_start]
+
+
+def _check_fractions(schedule: Any) -> None:
+    if isinstance(schedule, Schedule) and not schedule.counts_steps:
+        return
+    raise ValueError(
+        "`minutes` needs a schedule of kopt.schedules whose lengths are all fractions "
+        "of the run, for it is not known how many steps there will be. Received: "
+        f"schedule={schedule!r}. Write kopt.schedules.Cosine(0.001, steps=1.0), where "
+        "1.0 is the whole run."
+    )

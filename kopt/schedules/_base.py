@@ -31,6 +31,9 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
     lengths: ClassVar[tuple[str, ...]] = ()
     """The constructor arguments that are lengths of time, tuples of them, or None."""
 
+    shares: ClassVar[tuple[str, ...]] = ()
+    """Arguments that are numbers of steps, or floats, shares of the schedule itself."""
+
     @abc.abstractmethod
     def curve(self, step: Any) -> Any:
         """The value at `step`: a pure function, float32 to float32, of any shape."""
@@ -79,6 +82,15 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
         return all(
             not isinstance(part, float)
             for name in self.lengths
+            for part in _parts(getattr(self, name))
+        )
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether a part of the curve takes as many steps however long the run is."""
+        return any(
+            isinstance(part, int) and part > 0
+            for name in (*self.lengths, *self.shares)
             for part in _parts(getattr(self, name))
         )
 

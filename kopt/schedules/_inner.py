@@ -39,6 +39,13 @@ def is_bound(inner: Inner) -> bool:
     return not isinstance(inner, Schedule) or inner.bound
 
 
+def counts_steps(inner: Inner) -> bool:
+    """Whether a part of it takes as many steps however long the run is."""
+    if isinstance(inner, Schedule):
+        return inner.counts_steps
+    return not isinstance(inner, float)
+
+
 def bind(inner: Inner, total_steps: int) -> Inner:
     """The same without fractions, for a stretch of at least one step."""
     return inner.bind(max(1, total_steps)) if isinstance(inner, Schedule) else inner

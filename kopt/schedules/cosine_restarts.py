@@ -51,6 +51,7 @@ class CosineRestarts(Schedule):
     """
 
     lengths = ("steps",)
+    shares = ("warmup",)
 
     def __init__(
         self,

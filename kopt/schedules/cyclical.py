@@ -95,6 +95,10 @@ class Cyclical(Schedule):
         return self.minimum + (self.maximum - self.minimum) * height
 
     @property
+    def counts_steps(self) -> bool:
+        return super().counts_steps or self.kind == "exp_range"
+
+    @property
     def peak(self) -> float:
         """The top of a cycle, which `"exp_range"` comes near to in the first one."""
         return self.maximum

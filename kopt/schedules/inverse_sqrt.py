@@ -49,6 +49,7 @@ class InverseSqrt(Schedule):
     """
 
     lengths = ("warmup", "steps")
+    shares = ("cooldown",)
 
     def __init__(
         self,

@@ -44,6 +44,10 @@ class Scale(Schedule):
     def bound(self) -> bool:
         return _inner.is_bound(self.schedule)
 
+    @property
+    def counts_steps(self) -> bool:
+        return _inner.counts_steps(self.schedule)
+
     def bind(self, total_steps: int) -> Self:
         total_steps = _checks.integer("total_steps", total_steps, low=1)
         return type(self)(_inner.bind(self.schedule, total_steps), self.factor)

@@ -71,6 +71,10 @@ class Sequential(Schedule):
     def bound(self) -> bool:
         return super().bound and all(map(_inner.is_bound, self.schedules))
 
+    @property
+    def counts_steps(self) -> bool:
+        return super().counts_steps or any(map(_inner.counts_steps, self.schedules))
+
     def bind(self, total_steps: int) -> Self:
         boundaries: list[int] = []
         for boundary in self.boundaries:

@@ -90,6 +90,10 @@ class Warmup(Schedule):
     def bound(self) -> bool:
         return super().bound and _inner.is_bound(self.schedule)
 
+    @property
+    def counts_steps(self) -> bool:
+        return super().counts_steps or _inner.counts_steps(self.schedule)
+
     def bind(self, total_steps: int) -> Self:
         steps = in_steps(self.steps, total_steps, low=0)
         schedule = _inner.bind(self.schedule, total_steps - steps)

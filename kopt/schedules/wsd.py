@@ -55,6 +55,7 @@ class WSD(Schedule):
     """
 
     lengths = ("steps",)
+    shares = ("warmup", "decay")
 
     def __init__(
         self,
