@@ -93,7 +93,7 @@ def main() -> None:
             [FitSchedule(Warmup(Cosine(rate, steps=1.0), steps=0.1))],
         ),
         trained("one cycle, to 3 times the rate", data, budget, one_cycle(3 * rate)),
-        trained("cut on a plateau", data, budget, plateau(rate)),
+        trained("3 times the rate, cut on a plateau", data, budget, plateau(3 * rate)),
         *two_budgets(data, budget, rate),
     ]
     print_table(runs, f"{data.name}: {data.sizes}")
@@ -137,10 +137,10 @@ def one_cycle(maximum: float) -> list[keras.callbacks.Callback]:
 
 
 def plateau(rate: float) -> list[keras.callbacks.Callback]:
-    """A warm-up, and a cut after each epoch that was no better than the best."""
+    """A warm-up, and a cut after each epoch that was hardly better than the best."""
     return [
         FitSchedule(Warmup(rate, steps=0.05)),
-        ReduceOnPlateau("val_loss", factor=0.2, patience=1, warmup=1),
+        ReduceOnPlateau("val_loss", factor=0.2, patience=1, min_delta=0.01, warmup=1),
     ]
 
 

@@ -6,11 +6,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt import _checks
 from kopt._keras.callbacks_beside import go_first
 from kopt._keras.fit_length import fit_length
 from kopt._registry import register
-from kopt.callbacks import _owners, _targets
+from kopt.callbacks import _owners, _run_length, _targets
 from kopt.callbacks.time_stopping import TimeStopping
 from kopt.schedules import Cosine, Schedule, Warmup
 
@@ -113,20 +112,7 @@ class FitSchedule(_owners.Mover):
             )
         if name is None and not isinstance(target, str):
             raise ValueError("`name` must be given when `target` is a function.")
-        if total_steps is not None:
-            _checks.integer("total_steps", total_steps, low=1)
-        if epochs is not None:
-            _checks.integer("epochs", epochs, low=1)
-        lengths = {"total_steps": total_steps, "epochs": epochs, "minutes": minutes}
-        given = {name: value for name, value in lengths.items() if value is not None}
-        if len(given) > 1:
-            raise ValueError(
-                f"{' and '.join(f'`{name}`' for name in given)} both say how long the "
-                f"run is. Received: {given}. Give one of them."
-            )
-        if minutes is not None:
-            minutes = _checks.number("minutes", minutes, low=0.0, low_open=True)
-            _check_fractions(schedule)
+        _run_length.check(schedule, total_steps, epochs, minutes)
         self.schedule = schedule
         self.target = target
         self.total_steps = total_steps
@@ -228,24 +214,11 @@ class FitSchedule(_owners.Mover):
             logs[self.name] = float(keras.ops.convert_to_numpy(self._value))
 
     def _schedule_of_run(self) -> Schedule:
-        schedule = self.schedule
-        if self.minutes is not None:
-            return schedule.bind(_TICKS)
-        if not isinstance(schedule, Schedule):
-            return Warmup(schedule, steps=0)
-        if schedule.bound:
-            return schedule
+        if self._timer is not None:
+            return _run_length.bound(self.schedule, _TICKS)
         epochs = self.epochs or self._epochs or 0
         total_steps = self.total_steps or (self._steps or 0) * epochs
-        if not total_steps:
-            raise ValueError(
-                f"{schedule} counts in fractions of the run, and Keras does not know "
-                "how many batches an epoch of this data has. Pass `steps_per_epoch` to "
-                "fit (with a dataset that repeats), give the dataset its length with "
-                "`tf.data.experimental.assert_cardinality`, or pass `total_steps` to "
-                "FitSchedule."
-            )
-        return schedule.bind(total_steps)
+        return _run_length.bound(self.schedule, total_steps)
 
     def _first_step(self, epoch: int) -> int:
         if self.total_steps is not None:
@@ -263,14 +236,3 @@ class FitSchedule(_owners.Mover):
             self._block_start = step
             self._block = keras.ops.unstack(self._curve(np.arange(step, step + _BLOCK)))
         return self._block[step - self._block_start]
-
-
-def _check_fractions(schedule: Any) -> None:
-    if isinstance(schedule, Schedule) and not schedule.counts_steps:
-        return
-    raise ValueError(
-        "`minutes` needs a schedule of kopt.schedules whose lengths are all fractions "
-        "of the run, for it is not known how many steps there will be. Received: "
-        f"schedule={schedule!r}. Write kopt.schedules.Cosine(0.001, steps=1.0), where "
-        "1.0 is the whole run."
-    )

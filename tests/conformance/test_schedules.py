@@ -50,7 +50,7 @@ def test_it_gives_examples_of_its_own_class(schedule):
 
 @each
 def test_it_has_the_values_of_its_definition(schedule):
-    steps = [*range(run_length(schedule)), 10**6]
+    steps = [*range(0, run_length(schedule), 4), 10**6]
     values = [float(schedule(step)) for step in steps]
     assert_close(values, expected(schedule, steps), schedule)
 
@@ -59,7 +59,7 @@ def test_it_has_the_values_of_its_definition(schedule):
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_it_compiles_to_the_same_values(schedule, jit_compile):
     compiled = tf.function(schedule, jit_compile=jit_compile)
-    steps = range(0, run_length(schedule), 3)
+    steps = range(0, run_length(schedule), 7)
     values = [compiled(tf.constant(step, "int64")).numpy() for step in steps]
     assert_close(values, expected(schedule, steps), schedule)
 
@@ -93,8 +93,8 @@ def test_it_takes_the_counter_of_an_optimizer(schedule):
 
 @each
 def test_it_takes_many_steps_at_once(schedule):
-    steps = np.arange(run_length(schedule))
-    values = schedule(steps)
+    steps = [*range(run_length(schedule)), 10**6]
+    values = schedule(np.array(steps))
     assert values.dtype == "float32"
     assert_close(values, expected(schedule, steps), schedule)
 
@@ -258,7 +258,7 @@ def test_it_drives_an_optimizer(schedule, optimizer, jit_compile):
 
 def small_model(optimizer):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    model.compile(optimizer, loss="mse")
+    model.compile(optimizer, loss="mse", run_eagerly=True)
     return model
 
 
