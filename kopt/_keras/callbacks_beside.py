@@ -42,3 +42,23 @@ def _flat(
             yield from _flat(one)
         else:
             yield one
+
+
+def go_first(callback: keras.callbacks.Callback) -> None:
+    """Have a callback called before the others of its `fit`, from the next call on.
+
+    What it adds to the logs is then seen by all, wherever the user put it. The lists
+    are replaced, for they are being gone through.
+    """
+    inner: keras.callbacks.Callback = callback
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.Model):
+            return
+        if isinstance(caller, keras.callbacks.CallbackList) and caller is not inner:
+            others = [one for one in caller.callbacks if one is not inner]
+            if len(others) < len(caller.callbacks):
+                caller.callbacks = [inner, *others]
+            inner = caller
+        frame = frame.f_back

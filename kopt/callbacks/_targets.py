@@ -37,6 +37,11 @@ def find(model: keras.Model, target: Target) -> list[keras.Variable]:
 
 def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
     """The optimizer that takes the steps, without loss scaling around it."""
+    if model is None:
+        raise ValueError(
+            "The list of callbacks was made without a model. Give it the one that is "
+            "trained: `keras.callbacks.CallbackList(callbacks, model=model)`."
+        )
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         raise ValueError(
@@ -81,8 +86,9 @@ def _in_optimizer(model: keras.Model, name: str) -> keras.Variable:
     if name == "learning_rate" and value is not None:
         raise ValueError(
             f"The learning rate of {kind} is driven by a schedule of its own, so "
-            "nothing else can move it. Compile with a float: "
-            f"{kind}(learning_rate=0.001)."
+            "nothing else can move it. Compile with a float, "
+            f"{kind}(learning_rate=0.001), and give the schedule to a callback: "
+            "`kopt.callbacks.FitSchedule(schedule)`, which takes those of Keras too."
         )
     if value is None:
         raise ValueError(

@@ -1,22 +1,27 @@
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
 import numpy as np
 
-from kopt import _checks
+from kopt._keras.callbacks_beside import go_first
+from kopt._keras.fit_length import fit_length
 from kopt._registry import register
-from kopt.callbacks import _targets
+from kopt.callbacks import _owners, _run_length, _targets
+from kopt.callbacks.time_stopping import TimeStopping
 from kopt.schedules import Cosine, Schedule, Warmup
 
 # How many values of the curve are computed at once: one call of the schedule costs as
 # much for a block as for a single step, and that much on every batch would show.
 _BLOCK = 256
+# Into how many parts a run of some minutes is cut.
+_TICKS = 10_000
 
 
 @register("callbacks", serializable=False)
-class FitSchedule(keras.callbacks.Callback):
+class FitSchedule(_owners.Mover):
     """Drive a hyper-parameter along a schedule that knows how long `fit` runs.
 
     Lengths in the schedule may be floats, fractions of the run: "5 % warm-up, then
@@ -31,7 +36,12 @@ class FitSchedule(keras.callbacks.Callback):
     from the optimizer's own count, which is saved and loaded with the model.
 
     The value is set before each batch (with `steps_per_execution=N`, before every Nth)
-    and stays at its last value when training ends.
+    and stays at its last value when training ends. It is in the logs of batches and
+    epochs, so in the progress bar, in `History` and in TensorBoard.
+
+    A variable has one curve. A second `FitSchedule` for it is an error, and so is a
+    callback of Keras that sets the learning rate beside one that drives it. Callbacks
+    that scale the curve, `kopt.callbacks.ReduceOnPlateau`, may be as many as there are.
 
     Args:
         schedule: A kopt schedule, or any of `keras.optimizers.schedules`. Steps are
@@ -47,14 +57,19 @@ class FitSchedule(keras.callbacks.Callback):
         total_steps: Length of the run in batches, over all calls of `fit`. Defaults to
             that of the present `fit`.
         epochs: Length of the run in epochs, instead of `total_steps`.
-        name: The value's key in the logs of an epoch. Defaults to the last word of
+        minutes: Length of the run in minutes, instead of either. Fractions of the run
+            are then fractions of this time, and training stops at its end, in the
+            middle of an epoch too; validation, as long as it took last time, is
+            included. Give `fit` more epochs than there is time for.
+        name: The value's key in the logs. Defaults to the last word of
             `target`, and must be given when that is a function.
 
     Raises:
         ValueError: When training begins: if the target is not found or cannot be moved
             (a Python number that the compiled step has copied, a learning rate with a
             schedule of its own), if the learning rate would decay under
-            `kopt.ScheduleFree`, if the schedule has fractions and Keras does not know
+            `kopt.ScheduleFree`, if another callback sets the same variable, if the
+            schedule has fractions and Keras does not know
             how many batches an epoch has, or if a target other than the learning rate
             is looked for in a model that is not built.
 
@@ -69,6 +84,10 @@ class FitSchedule(keras.callbacks.Callback):
     [0.0854, 0.0371, 0.0017]
     """
 
+    is_curve = True
+    #: Keras need not wait for it after a batch: it only adds to the logs.
+    async_safe = True
+
     def __init__(
         self,
         schedule: keras.optimizers.schedules.LearningRateSchedule,
@@ -76,6 +95,7 @@ class FitSchedule(keras.callbacks.Callback):
         total_steps: int | None = None,
         epochs: int | None = None,
         name: str | None = None,
+        minutes: float | None = None,
     ):
         super().__init__()
         if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
@@ -92,35 +112,38 @@ class FitSchedule(keras.callbacks.Callback):
             )
         if name is None and not isinstance(target, str):
             raise ValueError("`name` must be given when `target` is a function.")
-        if total_steps is not None:
-            _checks.integer("total_steps", total_steps, low=1)
-        if epochs is not None:
-            _checks.integer("epochs", epochs, low=1)
-        if total_steps is not None and epochs is not None:
-            raise ValueError(
-                "`total_steps` and `epochs` both say how long the run is. Received: "
-                f"total_steps={total_steps}, epochs={epochs}. Give one of them."
-            )
+        _run_length.check(schedule, total_steps, epochs, minutes)
         self.schedule = schedule
         self.target = target
         self.total_steps = total_steps
         self.epochs = epochs
+        self.minutes = minutes
+        self._timer = None if minutes is None else TimeStopping(minutes)
         self.name = name or str(target).rpartition("/")[2]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._variables = _targets.find(self.model, self.target)
+        self.check_alone(self._variables)
+        self._factors = list(self.movers_beside(self._variables))
+        self._steps, self._epochs = fit_length(self)
         self._curve = self._schedule_of_run()
         if self.target == "learning_rate":
             optimizer = _targets.optimizer_of(self.model)
             if hasattr(optimizer, "check_schedule"):
                 optimizer.check_schedule(self._curve)
+        go_first(self)
+        if self._timer is not None:
+            self._timer.set_model(self.model)
+            self._timer.on_train_begin()
         self._block: list[Any] = []
         self._block_start = 0
         self._epoch_start: int | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        steps = self.params["steps"]
-        if self.total_steps is None and steps:
+        steps = self._steps
+        if self._timer is not None:
+            self._epoch_start = 0
+        elif self.total_steps is None and steps:
             self._epoch_start = epoch * steps
         elif self._epoch_start is None:
             self._epoch_start = self._first_step(epoch)
@@ -128,42 +151,74 @@ class FitSchedule(keras.callbacks.Callback):
             # Data that do not know their length end with a batch that is begun and is
             # not there. (That also moves Keras's own counters once too often.)
             self._epoch_start += steps or self._batch
-        self.on_train_batch_begin(0)
+        self._set(0)
 
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        self._batch = batch
-        self._value = self._value_at((self._epoch_start or 0) + batch)
-        for variable in self._variables:
-            variable.assign(self._value)
+        if self._timer is not None:
+            self._timer.on_train_batch_begin(batch)
+        self._set(batch)
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        self._log(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if logs is not None:
-            logs[self.name] = float(keras.ops.convert_to_numpy(self._value))
+        self._log(logs)
+        if self._timer is not None:
+            self._timer.on_epoch_end(epoch)
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self._timer is not None:
+            self._timer.on_test_begin()
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self._timer is not None:
+            self._timer.on_test_end()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self._timer is None or self.model.stop_training:
+            return
+        warnings.warn(
+            f"Training ended after {self._timer.progress:.0%} of its {self.minutes:g} "
+            f"minutes, so {self.name!r} is not at the end of its curve. Give fit more "
+            "epochs: those that there is no time for are not run.",
+            stacklevel=2,
+        )
+
+    def described(self) -> str:
+        target = self.name if callable(self.target) else self.target
+        return f"FitSchedule({self.schedule}, target={target!r})"
 
     @classmethod
     def examples(cls) -> tuple[FitSchedule, ...]:
         """Ready callbacks, as the conformance tests use them."""
         return (cls(Warmup(Cosine(0.01, steps=1.0), steps=0.25)),)
 
+    def _set(self, batch: int) -> None:
+        self._batch = batch
+        step = (self._epoch_start or 0) + batch
+        if self._timer is not None:
+            step = min(int(self._timer.progress * _TICKS), _TICKS - 1)
+        self._value = self._value_at(step)
+        scale = _owners.product(self._factors)
+        if scale != 1.0:
+            self._value = self._value * scale
+        for variable in self._variables:
+            variable.assign(self._value)
+
+    def _log(self, logs: dict[str, Any] | None) -> None:
+        if logs is not None:
+            logs[self.name] = float(keras.ops.convert_to_numpy(self._value))
+
     def _schedule_of_run(self) -> Schedule:
-        schedule = self.schedule
-        if not isinstance(schedule, Schedule):
-            return Warmup(schedule, steps=0)
-        if schedule.bound:
-            return schedule
-        epochs = self.epochs or self.params["epochs"]
-        total_steps = self.total_steps or (self.params["steps"] or 0) * epochs
-        if not total_steps:
-            raise ValueError(
-                f"{schedule} counts in fractions of the run, and Keras does not know "
-                "how many batches an epoch of this data has. Pass `steps_per_epoch` to "
-                "fit (with a dataset that repeats), give the dataset its length with "
-                "`tf.data.experimental.assert_cardinality`, or pass `total_steps` to "
-                "FitSchedule."
-            )
-        return schedule.bind(total_steps)
+        if self._timer is not None:
+            return _run_length.bound(self.schedule, _TICKS)
+        epochs = self.epochs or self._epochs or 0
+        total_steps = self.total_steps or (self._steps or 0) * epochs
+        return _run_length.bound(self.schedule, total_steps)
 
     def _first_step(self, epoch: int) -> int:
         if self.total_steps is not None:

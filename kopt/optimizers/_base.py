@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -137,8 +137,10 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
         self.bf16_rounding = _checks.one_of(
             "bf16_rounding", bf16_rounding, (None, "stochastic", "kahan")
         )
-        #: Scalars that a callback may move while training: name to variable.
+        #: Scalars that a callback may move while training: name to variable. Their
+        #: attributes read the variables from then on.
         self.hyperparameters: dict[str, keras.Variable] = {}
+        self.__dict__["written"] = {}
         #: Scalars that the whole method keeps from update to update.
         self.shared_state: dict[str, keras.Variable] = {}
         self._engine: Engine | None = None
@@ -162,6 +164,7 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
                 if getattr(self, name) is not None:
                     scalar = self.add_scalar(name, getattr(self, name))
                     self.hyperparameters[name] = scalar
+                    self.__dict__["written"][name] = self.__dict__.pop(name)
             for name, value in self.shared_slots().items():
                 self.shared_state[name] = self.add_scalar(name, value)
             plans = make_plans(self, variables)
@@ -343,11 +346,25 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
         scalar = self.__dict__.get("hyperparameters", {}).get(name)
         if scalar is not None:
             scalar.assign(_checks.number(name, value, low=0))
+            self.__dict__["written"][name] = value
+            return
         super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Only asked for what the object has not: what `build` made a variable of.
+            if name in self.__dict__.get("written", {}):
+                return self._present(name)
+            kind = type(self).__name__
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}")
 
     def _present(self, name: str) -> float:
         """A hyperparameter as it was written, unless something has moved it."""
-        written, present = getattr(self, name), self.hyperparameters[name].numpy()
+        written = self.__dict__["written"][name]
+        if not tf.executing_eagerly():
+            return written  # In a graph it would be a constant.
+        present = self.hyperparameters[name].numpy()
         return written if present == present.dtype.type(written) else float(present)
 
     def _named_variables(self) -> dict[str, keras.Variable]:

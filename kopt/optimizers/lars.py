@@ -88,7 +88,7 @@ class LARS(Optimizer):
         self.movable = ("momentum",) if momentum else ()
 
     def slots(self, variable: Any) -> dict[str, float]:
-        return {"momentum": 0.0} if self.momentum else {}
+        return {"momentum": 0.0} if self.movable else {}
 
     def traits(self, variable: Any) -> bool:
         """Whether the variable has a rate of its own."""

@@ -75,7 +75,7 @@ class RMSprop(Optimizer):
 
     def slots(self, variable: Any) -> dict[str, float]:
         slots = {"velocity": 0.0}
-        if self.momentum:
+        if self.movable:
             slots["momentum"] = 0.0
         if self.centered:
             slots["average_gradient"] = 0.0
@@ -89,7 +89,7 @@ class RMSprop(Optimizer):
         if self.centered:
             a = state["average_gradient"]
             new["average_gradient"] = a + (1 - self.rho) * (gradient - a)
-        if self.momentum:
+        if self.movable:
             moved = step.learning_rate * self._normalized(gradient, new)
             new["momentum"] = step.shared["momentum"] * state["momentum"] + moved
         return new
@@ -97,7 +97,7 @@ class RMSprop(Optimizer):
     def direction(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> Any:
-        if self.momentum:
+        if self.movable:
             return state["momentum"]
         return self._normalized(gradient, state)
 

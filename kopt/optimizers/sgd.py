@@ -74,12 +74,12 @@ class SGD(Optimizer):
         self.blockwise = bool(momentum)
 
     def slots(self, variable: Any) -> dict[str, float]:
-        return {"momentum": 0.0} if self.momentum else {}
+        return {"momentum": 0.0} if self.movable else {}
 
     def next_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> dict[str, Any]:
-        if not self.momentum:
+        if not self.movable:
             return {}
         kept = step.shared["momentum"] * state["momentum"]
         return {"momentum": kept - step.learning_rate * gradient}
@@ -87,7 +87,7 @@ class SGD(Optimizer):
     def direction(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> Any:
-        if not self.momentum:
+        if not self.movable:
             return step.learning_rate * gradient
         if not self.nesterov:
             return -state["momentum"]
@@ -95,7 +95,7 @@ class SGD(Optimizer):
         return step.learning_rate * gradient - ahead
 
     def kernel(self) -> Callable[..., None]:
-        return self._apply_momentum if self.momentum else self._apply_descent
+        return self._apply_momentum if self.movable else self._apply_descent
 
     def _apply_descent(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import math
 from typing import Any, Self
-
-from keras import ops
 
 from kopt import _checks
 from kopt._registry import register
+from kopt.schedules import _ways
 from kopt.schedules._base import Schedule, length
 
 
@@ -51,12 +49,10 @@ class Cosine(Schedule):
         self.final = _checks.number("final", final, low=0.0)
 
     def curve(self, step: Any) -> Any:
-        # final + (initial - final) (1 + cos(pi t / T)) / 2, where the cosine's weight
-        # is written as sin^2(pi/2 (1 - t / T)): exact at both ends, and without the
-        # cancellation of 1 + cos near the last one.
-        remaining = ops.clip((self.steps - step) / self.steps, 0.0, 1.0)
-        weight = ops.square(ops.sin(0.5 * math.pi * remaining))
-        return self.initial * weight + self.final * (1.0 - weight)
+        # final + (initial - final) (1 + cos(pi t / T)) / 2
+        return _ways.along(
+            step, self.initial, self.final, end=int(self.steps), way=_ways.cosine
+        )
 
     @property
     def peak(self) -> float:

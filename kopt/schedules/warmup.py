@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable
 from typing import Any, Self
 
-import keras
 from keras import ops
 
 from kopt import _checks
 from kopt._registry import register
+from kopt.schedules import _inner
 from kopt.schedules._base import Schedule, in_steps, length
 from kopt.schedules.cosine import Cosine
 
@@ -61,16 +61,12 @@ class Warmup(Schedule):
 
     def __init__(
         self,
-        schedule: float | keras.optimizers.schedules.LearningRateSchedule,
+        schedule: _inner.Inner,
         steps: int | float,
         kind: str = "linear",
         start: float = 0.0,
     ):
-        if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-            schedule = _checks.number(
-                "schedule", schedule, low=0.0, hint="Or pass a learning rate schedule."
-            )
-        self.schedule = schedule
+        self.schedule = _inner.checked("schedule", schedule)
         self.steps = length("steps", steps, low=0)
         self.kind = _checks.one_of("kind", kind, tuple(_WAYS_UP))
         self.start = _checks.number("start", start, low=0.0)
@@ -84,49 +80,40 @@ class Warmup(Schedule):
     def curve(self, step: Any) -> Any:
         # The wrapped schedule stands at its first value, the top, all through the
         # warm-up, so that one evaluation serves both sides.
-        following = self._following(ops.maximum(step - self.steps, 0.0))
+        after = ops.maximum(step - self.steps, 0.0)
+        following = _inner.curve_of(self.schedule, after)
         progress = ops.clip((step + 1.0) / max(self.steps, 1), 0.0, 1.0)
         rising = _WAYS_UP[self.kind](self.start, following, progress)
         return ops.where(step < self.steps, rising, following)
 
-    def _following(self, step: Any) -> Any:
-        if isinstance(self.schedule, Schedule):
-            return self.schedule.curve(step)
-        if isinstance(self.schedule, float):
-            return ops.full_like(step, self.schedule)
-        # Keras's schedules take one step at a time: some of them branch on it.
-        if len(step.shape):
-            return ops.cast(ops.map(self.schedule, step), "float32")
-        return ops.cast(self.schedule(step), "float32")
-
     @property
     def bound(self) -> bool:
-        inner = self.schedule
-        return super().bound and (not isinstance(inner, Schedule) or inner.bound)
+        return super().bound and _inner.is_bound(self.schedule)
+
+    @property
+    def counts_steps(self) -> bool:
+        return super().counts_steps or _inner.counts_steps(self.schedule)
 
     def bind(self, total_steps: int) -> Self:
         steps = in_steps(self.steps, total_steps, low=0)
-        inner = self.schedule
-        if isinstance(inner, Schedule):
-            inner = inner.bind(max(1, total_steps - steps))
-        return type(self)(inner, steps, self.kind, self.start)
+        schedule = _inner.bind(self.schedule, total_steps - steps)
+        return type(self)(schedule, steps, self.kind, self.start)
 
     @property
     def peak(self) -> float:
         """The wrapped schedule's peak; of one of Keras's, the value at its step 0."""
-        if isinstance(self.schedule, Schedule):
-            return self.schedule.peak
-        if isinstance(self.schedule, float):
-            return self.schedule
-        return float(self.schedule(0))
+        return _inner.peak_of(self.schedule)
 
     @property
     def duration(self) -> int | None:
-        inner = self.schedule
-        after = 0 if isinstance(inner, float) else getattr(inner, "duration", None)
+        after = _inner.duration_of(self.schedule)
         if after is None or not isinstance(self.steps, int):
             return None
         return self.steps + after
+
+    @property
+    def continuous(self) -> bool:
+        return _inner.is_continuous(self.schedule)
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:

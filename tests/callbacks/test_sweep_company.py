@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kopt
-from kopt.callbacks import EvalWeights, FitSchedule, LRFinder
+from kopt.callbacks import EvalWeights, FitSchedule, LRFinder, ReduceOnPlateau
 from kopt.quantization import FreezeLate
 from kopt.schedules import Cosine
 
@@ -51,6 +51,7 @@ DRIVERS = {
     "EvalWeights": lambda: EvalWeights(statistics=X),
     "SwapEMAWeights": CALLBACKS.SwapEMAWeights,
     "FreezeLate": FreezeLate,
+    "ReduceOnPlateau": lambda: ReduceOnPlateau("loss"),
     "ModelCheckpoint": lambda: CALLBACKS.ModelCheckpoint(
         "never.keras", monitor="loss", save_best_only=True
     ),

@@ -18,9 +18,8 @@ import kopt
 from kopt import _registry
 from tests.reference import schedules as reference
 
-SCHEDULES = [
-    _registry.entry("schedules", name) for name in _registry.names("schedules")
-]
+ENTRIES = [_registry.entry("schedules", name) for name in _registry.names("schedules")]
+SCHEDULES = [entry for entry in ENTRIES if inspect.isclass(entry)]
 EXAMPLES = [example for schedule in SCHEDULES for example in schedule.examples()]
 each_class = pytest.mark.parametrize("schedule", SCHEDULES)
 each = pytest.mark.parametrize("schedule", EXAMPLES, ids=repr)
@@ -51,7 +50,7 @@ def test_it_gives_examples_of_its_own_class(schedule):
 
 @each
 def test_it_has_the_values_of_its_definition(schedule):
-    steps = [*range(run_length(schedule)), 10**6]
+    steps = [*range(0, run_length(schedule), 4), 10**6]
     values = [float(schedule(step)) for step in steps]
     assert_close(values, expected(schedule, steps), schedule)
 
@@ -60,7 +59,7 @@ def test_it_has_the_values_of_its_definition(schedule):
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_it_compiles_to_the_same_values(schedule, jit_compile):
     compiled = tf.function(schedule, jit_compile=jit_compile)
-    steps = range(0, run_length(schedule), 3)
+    steps = range(0, run_length(schedule), 7)
     values = [compiled(tf.constant(step, "int64")).numpy() for step in steps]
     assert_close(values, expected(schedule, steps), schedule)
 
@@ -73,13 +72,14 @@ def test_its_graph_has_no_branches(schedule):
     assert not kinds & {"If", "StatelessIf", "While", "StatelessWhile"}
 
 
-@each
+@each_class
 @pytest.mark.parametrize(
     "kind",
     [int, float, np.int64, np.float32, tf.constant, keras.Variable],
     ids=lambda kind: kind.__name__,
 )
 def test_it_takes_a_step_of_any_kind(schedule, kind):
+    schedule = schedule.examples()[0]
     value = schedule(kind(3))
     assert value.dtype == "float32" and value.shape == ()
     assert float(value) == float(schedule(3))
@@ -93,18 +93,28 @@ def test_it_takes_the_counter_of_an_optimizer(schedule):
 
 @each
 def test_it_takes_many_steps_at_once(schedule):
-    steps = np.arange(run_length(schedule))
-    values = schedule(steps)
+    steps = [*range(run_length(schedule)), 10**6]
+    values = schedule(np.array(steps))
     assert values.dtype == "float32"
-    assert_close(values, [float(schedule(step)) for step in steps], schedule)
+    assert_close(values, expected(schedule, steps), schedule)
 
 
 @each
 def test_it_stays_between_zero_and_its_peak(schedule):
     values = np.asarray(schedule(np.arange(run_length(schedule))))
     assert values.min() >= 0
-    np.testing.assert_allclose(values.max(), schedule.peak, rtol=1e-6)
+    assert values.max() <= schedule.peak * (1 + 1e-6)
     assert isinstance(schedule.peak, float)
+
+
+@each_class
+def test_one_of_its_examples_reaches_its_peak(schedule):
+    ratios = [
+        np.asarray(example(np.arange(run_length(example)))).max() / example.peak
+        for example in schedule.examples()
+        if example.peak
+    ]
+    np.testing.assert_allclose(max(ratios), 1.0, rtol=1e-6)
 
 
 @each
@@ -113,18 +123,19 @@ def test_it_is_continuous_where_it_says_so(schedule):
         steps = np.linspace(0, run_length(schedule), parts * run_length(schedule) + 1)
         return abs(np.diff(np.asarray(schedule(steps), "float64"))).max()
 
-    # Steps a 16th as long make jumps nearly a 16th as high, unless the curve has gaps.
-    assert (widest_jump(64) < widest_jump(4) / 8) == schedule.continuous
+    # Steps a 16th as long make jumps at most a quarter as high (where the curve begins
+    # like a square root), unless it has gaps.
+    assert (widest_jump(64) <= widest_jump(4) / 3) == schedule.continuous
 
 
 @each
 def test_it_holds_its_last_value(schedule):
     if schedule.duration is None:
-        changes = np.diff(np.asarray(schedule(np.array([10**5, 10**6]))))
-        assert changes.all()
+        assert np.ptp(np.asarray(schedule(np.arange(100, 300)))) > 0
         return
     end = float(schedule(schedule.duration))
-    assert end == np.float32(reference.value(schedule, schedule.duration))
+    wanted = reference.value(schedule, schedule.duration)
+    assert end == wanted if wanted == 0 else end == pytest.approx(wanted, rel=1e-6)
     for later in (1, 1000, 10**9):
         assert float(schedule(schedule.duration + later)) == end
 
@@ -158,27 +169,60 @@ def test_binding_leaves_numbers_of_steps_alone(schedule):
     assert repr(schedule.bind(10_000)) == repr(schedule)
 
 
+def fraction_for(schedule, name, last):
+    """The first example with a length, or with the last of several, as a fraction."""
+    example = schedule.examples()[0]
+    value = getattr(example, name)
+    if isinstance(value, tuple):
+        last = [float(part) for part in np.linspace(0, last, len(value) + 1)[1:]]
+    return schedule.from_config({**example.get_config(), name: last})
+
+
+def last_of(schedule, name):
+    value = getattr(schedule, name)
+    return value[-1] if isinstance(value, tuple) else value
+
+
 @each_class
 def test_it_counts_in_fractions_of_a_run_once_bound(schedule):
     for name in schedule.lengths:
-        config = {**schedule.examples()[0].get_config(), name: 0.5}
-        fraction = schedule.from_config(config)
+        fraction = fraction_for(schedule, name, 0.5)
         assert not fraction.bound and fraction.duration is None
         with pytest.raises(ValueError, match=r"FitSchedule.*bind\(total_steps\)"):
             fraction(0)
         bound = fraction.bind(1000)
-        assert bound.bound and getattr(bound, name) == 500
-        assert getattr(fraction, name) == 0.5
+        assert bound.bound and last_of(bound, name) == 500
+        assert last_of(fraction, name) == 0.5
         assert fraction.peak == bound.peak
+
+
+@each_class
+@pytest.mark.parametrize("total_steps", [1, 2, 3])
+def test_a_very_short_run_has_values_too(schedule, total_steps):
+    for name in schedule.lengths:
+        bound = fraction_for(schedule, name, 1.0).bind(total_steps)
+        values = np.asarray(bound(np.arange(total_steps + 1)))
+        assert np.isfinite(values).all() and values.min() >= 0
 
 
 @each_class
 def test_fractions_survive_saving(schedule):
     # 1.0 is the whole run and 1 a single step, so the float must stay one.
     for name in schedule.lengths:
-        config = {**schedule.examples()[0].get_config(), name: 1.0}
-        copied = schedule.from_config(through_json(config))
-        assert isinstance(getattr(copied, name), float)
+        fraction = fraction_for(schedule, name, 1.0)
+        copied = schedule.from_config(through_json(fraction.get_config()))
+        assert isinstance(last_of(copied, name), float)
+
+
+@each
+def test_its_table_has_the_values_of_the_run(schedule):
+    steps = run_length(schedule)
+    head, *rows = schedule.table(steps, rows=6).splitlines()
+    assert head.split() == ["step", "of", "the", "run", "value"]
+    assert rows[-1].split()[:2] == [str(steps), "100%"]
+    shown = [(int(row.split()[0]), float(row.split()[2])) for row in rows]
+    for step, value in shown:
+        np.testing.assert_allclose(value, reference.value(schedule, step), rtol=1e-5)
 
 
 @each
@@ -191,10 +235,11 @@ def test_it_draws_itself(schedule):
     pyplot.close(ax.figure)
 
 
-@each
+@each_class
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("optimizer", [keras.optimizers.SGD, kopt.SGD])
 def test_it_drives_an_optimizer(schedule, optimizer, jit_compile):
+    schedule = schedule.examples()[-1]
     weight = keras.Variable(0.0)
     sgd = optimizer(learning_rate=schedule)
     sgd.build([weight])
@@ -206,13 +251,14 @@ def test_it_drives_an_optimizer(schedule, optimizer, jit_compile):
     steps = 12
     for _ in range(steps):
         step()
+    assert step.experimental_get_tracing_count() == 1
     total = expected(schedule, range(steps)).sum()
     np.testing.assert_allclose(weight.numpy(), total, rtol=1e-5)
 
 
 def small_model(optimizer):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    model.compile(optimizer, loss="mse")
+    model.compile(optimizer, loss="mse", run_eagerly=True)
     return model
 
 

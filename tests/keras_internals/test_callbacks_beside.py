@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kopt._keras.callbacks_beside import callbacks_beside
+from kopt._keras.callbacks_beside import callbacks_beside, go_first
 
 CallbackList = keras.callbacks.CallbackList
 
@@ -58,3 +58,28 @@ def test_a_fit_inside_of_another_one_has_callbacks_of_its_own():
 
 def test_a_loop_of_ones_own_has_no_callbacks():
     assert callbacks_beside(Look()) == []
+
+
+class Order(keras.callbacks.Callback):
+    def __init__(self, name, calls, first=False):
+        super().__init__()
+        self.name, self.calls, self.first = name, calls, first
+
+    def on_train_begin(self, logs=None):
+        self.calls.append(f"begin {self.name}")
+        if self.first:
+            go_first(self)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.calls.append(self.name)
+
+
+@pytest.mark.parametrize("in_a_list_of_keras", [True, False])
+def test_one_that_goes_first_is_called_first_and_no_other_is_left_out(
+    in_a_list_of_keras,
+):
+    calls = []
+    a, b, d = (Order(name, calls) for name in "abd")
+    inner = CallbackList([b, Order("c", calls, first=True)])
+    fit([a, inner, d], in_a_list_of_keras)
+    assert calls == [*(f"begin {name}" for name in "abcd"), "c", "b", "a", "d"]

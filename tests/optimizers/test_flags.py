@@ -3,6 +3,8 @@
 Gradient descent shows them bare: without momentum its direction is the gradient.
 """
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -175,3 +177,36 @@ def test_options_out_of_range_are_refused(options, message):
 def test_an_unknown_option_is_refused():
     with pytest.raises(ValueError, match="decay_rate"):
         kopt.SGD(decay_rate=0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: kopt.SGD(0.1, momentum=0.9), "momentum"),
+        (lambda: kopt.RMSprop(0.1, momentum=0.9), "momentum"),
+        (lambda: kopt.LARS(0.1, momentum=0.9), "momentum"),
+        (lambda: kopt.AdamW(0.1, weight_decay=0.9), "weight_decay"),
+    ],
+    ids=["SGD", "RMSprop", "LARS", "AdamW"],
+)
+def test_an_attribute_reads_what_its_variable_holds(make, name):
+    weight = keras.Variable([1.0, 2.0])
+    optimizer = make()
+    assert getattr(optimizer, name) == 0.9
+    optimizer.apply([keras.ops.ones(2)], [weight])
+    assert getattr(optimizer, name) == 0.9
+    optimizer.hyperparameters[name].assign(0.25)
+    assert getattr(optimizer, name) == optimizer.get_config()[name] == 0.25
+    setattr(optimizer, name, 0.5)
+    assert float(optimizer.hyperparameters[name]) == getattr(optimizer, name) == 0.5
+    copied = copy.deepcopy(optimizer)
+    assert getattr(copied, name) == 0.5
+    # At zero the method is still the one with a momentum, also for a new trace.
+    setattr(optimizer, name, 0.0)
+    tf.function(lambda: optimizer.apply([keras.ops.ones(2)], [weight]))()
+    assert np.isfinite(weight.numpy()).all()
+
+
+def test_an_attribute_that_is_not_there_is_said_to_be_missing():
+    with pytest.raises(AttributeError, match="'SGD' object has no attribute 'beta_1'"):
+        _ = kopt.SGD(0.1).beta_1

@@ -4,7 +4,18 @@ import matplotlib.pyplot as pyplot
 import numpy as np
 import pytest
 
-from kopt.schedules import Cosine, Schedule, Warmup
+from kopt.schedules import (
+    WSD,
+    Cosine,
+    CosineRestarts,
+    Cyclical,
+    InverseSqrt,
+    Linear,
+    Scale,
+    Schedule,
+    Sequential,
+    Warmup,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +79,26 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r'pip install "keras-kopt\[plot\]"'):
         Cosine(1e-3, steps=10).plot()
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Cosine(1.0, steps=0.5),
+        Warmup(Cosine(1.0, steps=1.0), steps=0.2),
+        WSD(1.0, steps=1.0),
+        CosineRestarts(1.0, steps=1.0, cycles=4, warmup=0.25),
+        InverseSqrt(1.0, warmup=0.1, steps=1.0, cooldown=0.5),
+        Sequential([0.5, Linear(1.0, steps=1.0)], [0.25]),
+        Scale(Linear(1.0, steps=0.5), 2.0),
+        Cyclical(0.0, 1.0, steps=0.25),
+    ],
+    ids=repr,
+)
+def test_a_schedule_that_counts_no_steps_has_one_shape_for_any_run(schedule):
+    assert not schedule.counts_steps
+    short, long = schedule.bind(10_000), schedule.bind(40_000)
+    # Past the first step of each, for a warm-up is a step ahead.
+    at = np.arange(99, 10_000, 100)
+    np.testing.assert_allclose(short(at), long(4 * at), atol=3e-3 * schedule.peak)
+    assert short.counts_steps

@@ -103,31 +103,31 @@ def test_it_wraps_only_numbers_and_schedules(schedule):
 
 
 @pytest.mark.peer
-def test_linear_agrees_with_optax_one_step_on():
+def test_linear_agrees_with_optax_one_step_on(in_float64):
     optax = pytest.importorskip("optax")
     peer = optax.warmup_constant_schedule(1e-4, 1e-2, 20)
     wanted = [float(peer(step + 1)) for step in range(30)]
     ours = values(Warmup(1e-2, 20, start=1e-4), 30)
-    np.testing.assert_allclose(ours, wanted, rtol=1e-5)
+    np.testing.assert_allclose(ours, wanted, rtol=1e-6)
 
 
 @pytest.mark.peer
-def test_warm_up_and_cosine_agree_with_optax():
+def test_warm_up_and_cosine_agree_with_optax(in_float64):
     optax = pytest.importorskip("optax")
     peer = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, 100, end_value=1e-3)
     ours = values(Warmup(Cosine(1e-2, 80, final=1e-3), 20), 120)
     rising = [float(peer(step + 1)) for step in range(20)]
     falling = [float(peer(step)) for step in range(20, 120)]
-    np.testing.assert_allclose(ours, rising + falling, rtol=1e-5)
+    np.testing.assert_allclose(ours, rising + falling, rtol=1e-6)
 
 
 @pytest.mark.peer
-def test_exponential_agrees_with_optax_one_step_on():
+def test_exponential_agrees_with_optax_one_step_on(in_float64):
     optax = pytest.importorskip("optax")
     peer = optax.exponential_decay(1e-4, 20, decay_rate=100.0)
     wanted = [float(peer(step + 1)) for step in range(20)]
     ours = values(Warmup(1e-2, 20, kind="exponential", start=1e-4), 20)
-    np.testing.assert_allclose(ours, wanted, rtol=1e-5)
+    np.testing.assert_allclose(ours, wanted, rtol=1e-6)
 
 
 @pytest.mark.peer

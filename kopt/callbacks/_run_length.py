@@ -1,0 +1,62 @@
+"""How long the run of a schedule is: in batches, in epochs or in minutes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kopt import _checks
+from kopt.schedules import Schedule, Warmup
+
+
+def check(
+    schedule: Any, total_steps: int | None, epochs: int | None, minutes: float | None
+) -> None:
+    """Refuse lengths out of range, more than one, and a time where steps are counted.
+
+    Raises:
+        TypeError: If a length is not a number.
+        ValueError: Else.
+    """
+    lengths = {"total_steps": total_steps, "epochs": epochs, "minutes": minutes}
+    given = {name: value for name, value in lengths.items() if value is not None}
+    for name, value in given.items():
+        if name == "minutes":
+            _checks.number(name, value, low=0.0, low_open=True)
+        else:
+            _checks.integer(name, value, low=1)
+    if len(given) > 1:
+        raise ValueError(
+            f"{' and '.join(f'`{name}`' for name in given)} both say how long the run "
+            f"is. Received: {given}. Give one of them."
+        )
+    if minutes is None or (
+        isinstance(schedule, Schedule) and not schedule.counts_steps
+    ):
+        return
+    raise ValueError(
+        "`minutes` needs a schedule of kopt.schedules whose lengths are all fractions "
+        "of the run, for it is not known how many steps there will be. Received: "
+        f"schedule={schedule!r}. Write kopt.schedules.Cosine(0.001, steps=1.0), where "
+        "1.0 is the whole run."
+    )
+
+
+def bound(schedule: Any, total_steps: int) -> Schedule:
+    """A schedule for a run of `total_steps`, or 0 where that is not known.
+
+    Raises:
+        ValueError: If it has to be known.
+    """
+    if not isinstance(schedule, Schedule):
+        return Warmup(schedule, steps=0)
+    if schedule.bound:
+        return schedule
+    if total_steps:
+        return schedule.bind(total_steps)
+    raise ValueError(
+        f"{schedule} counts in fractions of the run, and Keras does not know how many "
+        "batches an epoch of this data has. Pass `steps_per_epoch` to fit (with a "
+        "dataset that repeats), give the dataset its length with "
+        "`tf.data.experimental.assert_cardinality`, or pass `total_steps` to "
+        "FitSchedule."
+    )
