@@ -103,8 +103,10 @@ def test_given_configurations_are_given_again(tmp_path):
     initial = [{"rate": 0.02}, {"rate": 0.03, "kind": "plain"}]
     expected, _ = whole(tmp_path, initial=initial)
     assert [row["hp:rate"] for row in expected[:2]] == [0.02, 0.03]
-    found, _ = interrupted(tmp_path, [9, 7, 25], initial=initial)
-    assert found == expected
+    for place, dies_at in enumerate(range(3, 12)):
+        found, died = interrupted(tmp_path / str(place), [dies_at, 25], initial=initial)
+        assert died == 2
+        assert found == expected
 
 
 def test_another_seed_is_another_search(tmp_path):

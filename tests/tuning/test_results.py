@@ -1,5 +1,7 @@
 """Real models: what a search keeps of them."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -131,6 +133,40 @@ def test_data_sets_and_functions_of_them_are_taken(tmp_path):
     for number, data in enumerate((batches(), batches, {"x": x, "y": y})):
         results = search(tmp_path / str(number), trials=1, data=data, epochs=1)
         assert results.best_score > 0
+
+
+class Ticking(keras.callbacks.Callback):
+    """Moves a clock by a second at each batch."""
+
+    def __init__(self, watch):
+        super().__init__()
+        self.watch = watch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.watch.seconds += 1
+
+
+@pytest.mark.slow
+def test_a_training_is_cut_between_two_batches(tmp_path, monkeypatch):
+    watch = types.SimpleNamespace(seconds=0.0)
+    watch.monotonic = lambda: watch.seconds
+    monkeypatch.setattr("kopt.tuning._trials.clock.time", watch)
+    results = kopt.tuning.tune(
+        build,
+        TRAIN,
+        objective="val_loss",
+        budget=kopt.tuning.Budget(minutes=19 / 60),
+        directory=tmp_path,
+        validation_data=VALIDATION,
+        epochs=100,
+        batch_size=8,
+        callbacks=lambda trial: [Ticking(watch)],
+    )
+    # Eight batches an epoch: two whole epochs, and three batches of the third.
+    assert watch.seconds == 19
+    assert results.rows()[0]["epochs"] == 2
+    loss, _ = results.best_model().evaluate(*VALIDATION, verbose=0)
+    assert loss == pytest.approx(min(results.history(0)["val_loss"]), rel=1e-5)
 
 
 @pytest.mark.slow

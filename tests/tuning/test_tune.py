@@ -1,6 +1,7 @@
 """Budgets, failures and errors of a search."""
 
 import math
+import sys
 
 import keras
 import keras_tuner
@@ -205,6 +206,37 @@ def test_a_training_may_return_its_score(tmp_path, result):
     assert results.best_score == 0.25
 
 
+@pytest.mark.parametrize(
+    ("score", "expected"), [("best", 1.0), ("last", 2.0), (2, 1.5)]
+)
+def test_a_training_may_return_its_history(tmp_path, score, expected):
+    class Own(keras_tuner.HyperModel):
+        def build(self, hp):
+            hp.Int("n", 1, 1)
+            return Model()
+
+        def fit(self, hp, model, x, y, callbacks=None):
+            history = keras.callbacks.History()
+            history.history = {"val_loss": [3.0, 1.0, 2.0]}
+            return history
+
+    results = analytic_search(Own(), tmp_path, budget=Budget(trials=1), score=score)
+    assert results.best_score == expected
+
+
+def test_the_score_of_several_trainings_is_their_mean(tmp_path):
+    class Folds(keras_tuner.HyperModel):
+        def build(self, hp):
+            hp.Int("n", 1, 1)
+            return Model()
+
+        def fit(self, hp, model, x, y, callbacks=None):
+            return [1.0, {"val_loss": 2.0}]
+
+    results = analytic_search(Folds(), tmp_path, budget=Budget(trials=1))
+    assert results.best_score == 1.5
+
+
 def test_values_that_fit_asks_for_are_searched_from_the_first_trial_on(tmp_path):
     class Own(keras_tuner.HyperModel):
         def build(self, hp):
@@ -376,6 +408,12 @@ def test_an_initial_value_out_of_its_range_is_an_error(tmp_path):
 def test_wrong_arguments_are_refused_with_the_rule(tmp_path, arguments, error, message):
     with pytest.raises(error, match=message):
         analytic_search(square, tmp_path, **arguments)
+
+
+def test_a_missing_optuna_is_an_error_that_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ImportError, match=r'pip install "keras-kopt\[tune\]"'):
+        analytic_search(square, tmp_path)
 
 
 def test_a_finished_model_is_refused_with_the_way_out():

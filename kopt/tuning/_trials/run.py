@@ -179,24 +179,35 @@ def _fit_arguments(
 
 def _score(task: Task, recorder: Recorder, result: Any) -> float:
     """The score of a training that ran to its end, as the user asked for it."""
+    if isinstance(result, (list, tuple)):
+        # Several trainings of one trial, such as those of a cross-validation.
+        score = float(np.mean([_score_of(task, recorder, one) for one in result]))
+    else:
+        score = _score_of(task, recorder, result)
+    if not math.isfinite(score):
+        raise TrialFailed("not finite", f"{task.objective.name} is {score}.")
+    return score
+
+
+def _score_of(task: Task, recorder: Recorder, result: Any) -> float:
+    """The score of one training, from what it returned or from what was recorded."""
     name = task.objective.name
     if isinstance(result, (int, float, np.number)):
-        score = float(result)
-    elif isinstance(result, Mapping):
+        return float(result)
+    if isinstance(result, Mapping):
         if name not in result:
             raise not_logged(name, result)
-        score = float(result[name])
-    elif not recorder.values:
+        return float(result[name])
+    values = recorder.values
+    if isinstance(result, keras.callbacks.History):
+        # A training of the user's own may have left out the search's callbacks.
+        values = result.history.get(name, values)
+    if not values:
         raise not_logged(name, recorder.history)
-    elif task.score == "best":
-        score = recorder.best_value()
-    elif task.score == "last":
-        score = recorder.values[-1]
-    else:
-        score = float(np.mean(recorder.values[-int(task.score) :]))
-    if not math.isfinite(score):
-        raise TrialFailed("not finite", f"{name} is {score}.")
-    return score
+    if task.score == "best":
+        return max(values) if task.objective.direction == "max" else min(values)
+    count = 1 if task.score == "last" else int(task.score)
+    return float(np.mean(values[-count:]))
 
 
 def _told(error: BaseException) -> str:

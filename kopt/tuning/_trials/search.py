@@ -107,16 +107,22 @@ class Search:
         again = repeat_cut_off(self._study, self._folder)
         if again:
             self._say(f"{again} trials that were cut off run again.")
-        if self._trials():
+        # All of them, though an earlier run may have ended in between.
+        trials = [t for t in self._trials() if records.RETRY_OF not in t.user_attrs]
+        given = sum(records.GIVEN in trial.user_attrs for trial in trials)
+        if len(trials) > given:
             return
-        initial = self._tuner.initial
+        for values in self._initial()[given:]:
+            self._study.enqueue_trial({}, user_attrs={records.GIVEN: values})
+
+    def _initial(self) -> list[dict[str, Any]]:
+        """The configurations that the search begins with."""
         hypermodel = self._task.hypermodel
         usual = isinstance(hypermodel, NetworkHyperModel)
-        if not initial and usual and self._tuner.sampler == "auto":
-            initial = [dict(hypermodel.space().values)]
-            self._say("The usual configuration of the hypermodel comes first.")
-        for values in initial:
-            self._study.enqueue_trial({}, user_attrs={records.GIVEN: values})
+        if self._tuner.initial or not usual or self._tuner.sampler != "auto":
+            return self._tuner.initial
+        self._say("The usual configuration of the hypermodel comes first.")
+        return [dict(hypermodel.space().values)]
 
     def _end(self) -> str | None:
         """Why no further trial is to start; `None` if one is."""
