@@ -61,8 +61,8 @@ def test_list_of_an_unknown_area_names_the_known_ones(run):
 
 
 def test_markdown_is_a_table_of_areas(run):
-    lines = run("list", "tuning", "--markdown").output.splitlines()
-    assert lines[2] == "| `kopt.tuning` | `HyperCNN`, `HyperMLP`, `objective` |"
+    lines = run("list", "schedules", "--markdown").output.splitlines()
+    assert lines[2] == "| `kopt.schedules` | `Cosine`, `Warmup` |"
 
 
 def test_export_writes_a_file_that_measure_reads(run, model, tmp_path):

@@ -14,7 +14,7 @@ from tests.test_public_api import public
 
 ROOT = Path(__file__).parents[1]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-PAGES = ["README.md", "docs/pruning.md", "docs/quantization.md"]
+PAGES = ["README.md", "docs/pruning.md", "docs/quantization.md", "docs/tuning.md"]
 
 
 @pytest.mark.parametrize(("area", "name"), public())

@@ -5,10 +5,14 @@ import random
 import keras
 import keras_tuner
 import numpy as np
+import optuna
 import pytest
 
 import kopt
+from kopt.tuning._samplers.seeded import SeededSampler
+from kopt.tuning._strategy import PrunerStrategy, SamplerStrategy
 from tests.sampling import sampled
+from tests.test_public_api import issubclass_of
 
 NAMES = [
     name
@@ -203,3 +207,89 @@ def test_own_loss_and_metrics_are_used(make):
 def test_wrong_arguments_are_refused_with_the_rule(make, arguments, message):
     with pytest.raises(ValueError, match=message):
         make(IMAGE, **arguments)
+
+
+# Samplers and pruners
+
+SAMPLERS = [
+    name
+    for name in kopt.tuning.__all__
+    if issubclass_of(getattr(kopt.tuning, name), SamplerStrategy) and name != "Optuna"
+]
+PRUNERS = [
+    name
+    for name in kopt.tuning.__all__
+    if issubclass_of(getattr(kopt.tuning, name), PrunerStrategy) and name != "Optuna"
+]
+
+
+def mixed_space(trial):
+    """All kinds of parameters, one of them conditional."""
+    value = trial.suggest_float("rate", 1e-4, 1, log=True)
+    value += trial.suggest_int("units", 1, 64, log=True)
+    if trial.suggest_categorical("kind", ["plain", "deep"]) == "deep":
+        value += trial.suggest_int("depth", 2, 8, step=2)
+    return value + trial.suggest_float("share", 0, 1, step=0.25)
+
+
+def stepped_space(trial):
+    return trial.suggest_int("a", 1, 9) + trial.suggest_float("b", 0, 1, step=0.25)
+
+
+def searched(name, space, trials, seed=0):
+    study = optuna.create_study()
+    study.sampler = SeededSampler(getattr(kopt.tuning, name)(), seed, study)
+    study.optimize(space, trials)
+    return [trial.params for trial in study.trials]
+
+
+def test_samplers_and_pruners_are_found():
+    assert {"Bayesian", "Grid", "Random", "Sobol", "TPE"} <= set(SAMPLERS)
+    assert {"ASHA", "Hyperband", "Median"} <= set(PRUNERS)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_is_one_of_optunas(name):
+    sampler = getattr(kopt.tuning, name)().sampler(seed=1)
+    assert isinstance(sampler, optuna.samplers.BaseSampler)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_repeats_itself_by_its_seed(name):
+    space = stepped_space if name == "Grid" else mixed_space
+    first = searched(name, space, 16)
+    assert searched(name, space, 16) == first
+    if name != "Grid":
+        assert searched(name, space, 16, seed=1) != first
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_stays_in_its_ranges(name):
+    if name == "Grid":
+        return  # has no ranges without steps
+    for params in searched(name, mixed_space, 24):
+        assert 1e-4 <= params["rate"] <= 1
+        assert params["units"] in range(1, 65)
+        assert ("depth" in params) == (params["kind"] == "deep")
+        assert params.get("depth", 2) in (2, 4, 6, 8)
+        assert params["share"] in (0, 0.25, 0.5, 0.75, 1)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_never_proposes_a_configuration_twice(name):
+    found = searched(name, stepped_space, 45)
+    assert len({tuple(sorted(one.items())) for one in found}) == 45
+
+
+@pytest.mark.parametrize("name", [*SAMPLERS, *PRUNERS])
+def test_a_strategy_shows_its_arguments(name):
+    strategy = getattr(kopt.tuning, name)()
+    again = eval(repr(strategy), vars(kopt.tuning))
+    assert vars(again) == vars(strategy)
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_a_pruner_is_one_of_optunas(name):
+    study = optuna.create_study()
+    pruner = getattr(kopt.tuning, name)().pruner(epochs=9, study=study)
+    assert isinstance(pruner, optuna.pruners.BasePruner)

@@ -1,0 +1,68 @@
+"""Budget: how much a search may cost."""
+
+from __future__ import annotations
+
+from kopt import _checks
+from kopt._registry import register
+
+
+@register("tuning", serializable=False)
+class Budget:
+    """How much a search may cost, over all of its restarts.
+
+    What is reached first ends the search. A search that is started again with the same
+    budget does what is left of it; with a larger one it goes on.
+
+    Args:
+        minutes: Wall-clock minutes of training, building included. The deadline holds
+            inside of `fit`: the last trial is cut at a batch's end, and no trial is
+            started that would take longer than the shortest one did. A trial that was
+            cut by it runs again if the search goes on.
+        trials: Trials with a score. Those that a pruner stopped count, those that
+            failed do not.
+        epochs: Epochs of all trials together. No trial is started that may exceed
+            them.
+        trial_minutes: Minutes of one trial, which is then stopped at a batch's end. A
+            batch that never ends is not noticed.
+
+    Raises:
+        TypeError: If nothing limits the search as a whole.
+        ValueError: If a limit is not positive.
+
+    Example:
+
+    >>> kopt.tuning.Budget(minutes=30, trials=50)
+    Budget(minutes=30, trials=50)
+    >>> kopt.tuning.Budget(trials=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: `trials` must be a whole number of at least 1. Received: trials=0.
+    """
+
+    def __init__(
+        self,
+        *,
+        minutes: float | None = None,
+        trials: int | None = None,
+        epochs: int | None = None,
+        trial_minutes: float | None = None,
+    ):
+        if minutes is None and trials is None and epochs is None:
+            raise TypeError(
+                "A budget needs a limit for the whole search: give `minutes`, `trials` "
+                "or `epochs`."
+            )
+        for name, amount in (("minutes", minutes), ("trial_minutes", trial_minutes)):
+            if amount is not None:
+                _checks.number(name, amount, low=0, low_open=True)
+        for name, count in (("trials", trials), ("epochs", epochs)):
+            if count is not None:
+                _checks.integer(name, count, low=1)
+        self.minutes = minutes
+        self.trials = trials
+        self.epochs = epochs
+        self.trial_minutes = trial_minutes
+
+    def __repr__(self) -> str:
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return f"Budget({', '.join(f'{name}={one!r}' for name, one in given.items())})"

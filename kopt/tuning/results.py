@@ -1,0 +1,245 @@
+"""Results: what a search has found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+
+from kopt import _checks, _extras, _text_table
+from kopt._registry import register
+
+_SHOWN = 10
+# Seeds behind those of any trial of a search.
+_SEEDS_OF_REFITS = 1 << 32
+
+
+@register("tuning", serializable=False)
+class Results:
+    """What a search has found, read from its study.
+
+    `kopt.tuning.tune` returns one. Made from the folder of a search, it shows the same
+    at any later time, also after the build function has changed. Printed, it is a table
+    of the best trials.
+
+    Args:
+        directory: The folder of the search.
+        name: The name of its study.
+        storage: Where the study is kept, if not in the folder.
+
+    Attributes:
+        study: Optuna's study, for its plots and its dashboard. A parameter of a choice
+            with an order, or of a logarithmic range with a `step`, is the index of the
+            value there.
+
+    Raises:
+        FileNotFoundError: If the folder holds no study.
+        ValueError: If there is no study of that name.
+
+    Example:
+
+    >>> def build(hp):
+    ...     model = keras.Sequential([keras.layers.Dense(hp.Choice("units", [1, 2]))])
+    ...     model.compile("sgd", "mse")
+    ...     return model
+    >>> data = (np.ones((8, 2)), np.ones((8, 1)))
+    >>> budget = kopt.tuning.Budget(trials=2)
+    >>> results = kopt.tuning.tune(build, data, objective="loss", budget=budget)
+    >>> results.best_score == kopt.tuning.Results("tuning").best_score
+    True
+    """
+
+    def __init__(
+        self,
+        directory: str | Path = "tuning",
+        *,
+        name: str = "tuning",
+        storage: Any = None,
+    ):
+        optuna = _extras.load("optuna", "tune")
+        from kopt.tuning._trials.study import quiet, storage_of
+
+        self.directory = Path(directory)
+        self.name = name
+        if storage is None and not (self.directory / "study.db").exists():
+            raise FileNotFoundError(
+                f"The folder {str(directory)!r} holds no study. Give the `directory` "
+                "of a search, or its `storage`."
+            )
+        opened = storage_of(storage, self.directory)
+        with quiet():
+            try:
+                self.study = optuna.load_study(study_name=name, storage=opened)
+            except KeyError:
+                known = ", ".join(map(repr, optuna.get_all_study_names(opened)))
+                raise ValueError(
+                    f"There is no study {name!r}. There are: {known or 'none'}."
+                ) from None
+        # Set by a search, which knows how a model is trained.
+        self.task: Any = None
+
+    @property
+    def best_trial(self) -> Any:
+        """Optuna's record of the trial with the best score."""
+        from kopt.tuning._trials.checkpoints import best_first
+        from kopt.tuning._trials.errors import SearchError
+
+        found = best_first(self.study)
+        if not found:
+            raise SearchError(
+                "No trial has a score yet. `rows()` has the reason of each failure. "
+                "Give the search a larger budget."
+            )
+        return found[0]
+
+    @property
+    def best_score(self) -> float:
+        """The best score, as the search saw it."""
+        from kopt.tuning._trials.checkpoints import score_of
+
+        return score_of(self.best_trial)
+
+    @property
+    def best_values(self) -> dict[str, Any]:
+        """The hyperparameters of the best trial by name, fixed ones included."""
+        from kopt.tuning._trials import records
+
+        return dict(self.best_trial.user_attrs[records.VALUES])
+
+    def best_hyperparameters(self) -> keras_tuner.HyperParameters:
+        """The best trial's values as an `hp`, to give to a build function."""
+        hp = keras_tuner.HyperParameters()
+        hp.values = self.best_values
+        return hp
+
+    def best_model(self) -> keras.Model:
+        """The model of the best trial as it was trained, with its score.
+
+        Raises:
+            RuntimeError: If no trial has a score, or if the model can be made neither
+                from its file nor by the build function of a search.
+        """
+        from kopt.tuning._trials.checkpoints import Checkpoints
+        from kopt.tuning._trials.errors import SearchError
+
+        number = self.best_trial.number
+        files = Checkpoints(self.directory, self.study, keep=1)
+        whole, weights = files.path(number), files.weights_path(number)
+        if whole.exists():
+            try:
+                return keras.saving.load_model(whole)
+            except (TypeError, ValueError):
+                if self.task is None:
+                    raise
+        source = whole if whole.exists() else weights
+        if self.task is None or not source.exists():
+            raise SearchError(
+                f"The model of trial {number} cannot be loaded: there is "
+                f"{'only a file of its weights' if source.exists() else 'no file'} in "
+                f"{str(self.directory)!r}. Call kopt.tuning.tune with the arguments of "
+                "the search (it trains nothing if the budget is used up), and take "
+                "`best_model()` or `refit()` of what it returns."
+            )
+        model = self.task.hypermodel.build(self.best_hyperparameters())
+        model.load_weights(source)
+        return model
+
+    def refit(self, seeds: int = 1) -> list[tuple[keras.Model, float]]:
+        """The best configuration, trained again from fresh weights.
+
+        The score of the best of many noisy trials is too good. These are not chosen
+        by their scores: their mean is what to expect of the configuration.
+
+        Args:
+            seeds: How many times, each with a seed of its own.
+
+        Returns:
+            A model and its score for each seed.
+
+        Raises:
+            RuntimeError: If these results were not returned by a search.
+        """
+        from kopt.tuning._trials import records
+        from kopt.tuning._trials.errors import SearchError
+        from kopt.tuning._trials.run import refitted
+
+        _checks.integer("seeds", seeds, low=1)
+        if self.task is None:
+            raise SearchError(
+                "Results that were opened from a folder do not know the data. Call "
+                "kopt.tuning.tune with the arguments of the search (it trains nothing "
+                "if the budget is used up), and `refit` what it returns."
+            )
+        found = []
+        for place in range(seeds):
+            seed = records.seeds(self.task.seed, _SEEDS_OF_REFITS + place)[1]
+            outcome = refitted(self.task, self.best_values, seed)
+            found.append((outcome.model, outcome.score))
+        return found
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A dict for each trial, for `pandas.DataFrame` or a file.
+
+        With `number`, `state` (`"complete"`, `"pruned"`, `"failed"`, `"cut off"`,
+        `"running"`, `"waiting"`), `score`, `epochs`, `seconds`, `reason`, and every
+        hyperparameter under `"hp:"` and its name.
+        """
+        from kopt.tuning._trials.rows import rows
+
+        return rows(self.study)
+
+    def history(self, number: int) -> dict[str, list[float | None]]:
+        """What a trial logged at each epoch; `None` for what was not finite."""
+        from kopt.tuning._trials import records
+
+        trial = self.study.get_trials(deepcopy=False)[number]
+        return dict(trial.user_attrs.get(records.HISTORY, {}))
+
+    def importance(self) -> dict[str, float]:
+        """How much of the differences between scores each hyperparameter explains.
+
+        The share of variance by functional analysis (fANOVA) over the complete trials,
+        largest first; of names that all of them have.
+
+        F. Hutter, H. Hoos and K. Leyton-Brown, "An Efficient Approach for Assessing
+        Hyperparameter Importance" (2014), ICML.
+
+        Raises:
+            RuntimeError: If fewer than two complete trials have different scores.
+        """
+        importance = _extras.load("optuna.importance", "tune")
+        from kopt.tuning._trials.checkpoints import best_first, score_of
+        from kopt.tuning._trials.errors import SearchError
+
+        if len({score_of(trial) for trial in best_first(self.study)}) < 2:
+            raise SearchError(
+                "Importance needs at least two complete trials with different scores. "
+                "Give the search a larger budget."
+            )
+        evaluator = importance.FanovaImportanceEvaluator(seed=0)
+        found = importance.get_param_importances(self.study, evaluator=evaluator)
+        return {name: float(share) for name, share in found.items()}
+
+    def why(self) -> list[str]:
+        """What the search decided, and for what reason, in order."""
+        from kopt.tuning._trials import records
+
+        return list(self.study.user_attrs.get(records.WHY, []))
+
+    def __str__(self) -> str:
+        from kopt.tuning._trials import records
+        from kopt.tuning._trials.checkpoints import best_first, score_of
+
+        lines = [("trial", "score", "seconds", "hyperparameters")]
+        for trial in best_first(self.study)[:_SHOWN]:
+            values = trial.user_attrs.get(records.VALUES, {})
+            shown = ", ".join(f"{name}={_short(one)}" for name, one in values.items())
+            seconds = f"{trial.user_attrs.get(records.SECONDS, 0.0):.1f}"
+            lines.append((str(trial.number), f"{score_of(trial):.4f}", seconds, shown))
+        return _text_table.table(lines, left=(3,))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

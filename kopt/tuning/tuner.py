@@ -1,0 +1,127 @@
+"""Tuner: a search for the hyperparameters of a Keras model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+
+from kopt import _checks, _extras
+from kopt._registry import register
+from kopt.tuning._arguments import hypermodel_of, objective_of, pruner_of, sampler_of
+from kopt.tuning.budget import Budget
+from kopt.tuning.results import Results
+
+
+@register("tuning", serializable=False)
+class Tuner:
+    """A search for the hyperparameters of a Keras model, on one machine.
+
+    What `kopt.tuning.tune` makes and runs; its arguments are described there. To look
+    at a search before it runs, or to run it in several calls.
+
+    Args:
+        model_or_build: A function of `hp` or a hypermodel.
+        data: Training data.
+        objective: What is to be small or large.
+        budget: How much the search may cost.
+        sampler: What chooses configurations.
+        pruner: What stops trials early.
+        storage: Where the study is kept.
+        name: Name of the study.
+        directory: Folder of the results.
+        initial: Configurations to begin with.
+        score: Which epochs make a trial's score.
+        seed: Seed of the search.
+        callbacks: Callbacks of each trial.
+        keep: How many of the best models are kept.
+        **fit_arguments: Further arguments of `fit`.
+
+    Example:
+
+    >>> def build(hp):
+    ...     model = keras.Sequential([keras.layers.Dense(hp.Int("units", 1, 3))])
+    ...     model.compile("sgd", "mse")
+    ...     return model
+    >>> data = (np.ones((8, 2)), np.ones((8, 1)))
+    >>> budget = kopt.tuning.Budget(trials=9)
+    >>> tuner = kopt.tuning.Tuner(build, data, objective="loss", budget=budget)
+    >>> tuner.search().why()[-1]
+    'The search ended: all of the space has been tried.'
+    """
+
+    def __init__(
+        self,
+        model_or_build: Any,
+        data: Any,
+        *,
+        objective: str | keras_tuner.Objective,
+        budget: Budget,
+        sampler: Any = "auto",
+        pruner: Any = None,
+        storage: Any = None,
+        name: str = "tuning",
+        directory: str | Path = "tuning",
+        initial: Sequence[Mapping[str, Any]] = (),
+        score: str | int = "best",
+        seed: int = 0,
+        callbacks: Iterable[Any] | Callable[[Any], Iterable[Any]] = (),
+        keep: int = 1,
+        **fit_arguments: Any,
+    ):
+        _extras.load("optuna", "tune")
+        from kopt.tuning._trials.run import Task
+
+        if not isinstance(budget, Budget):
+            raise TypeError(
+                "`budget` must be a kopt.tuning.Budget, such as Budget(trials=50). "
+                f"Received: budget={budget!r}."
+            )
+        if score not in ("best", "last"):
+            score = _checks.integer(
+                "score", score, low=1, hint='Or "best" or "last" epoch.'
+            )
+        self.budget = budget
+        self.sampler = sampler_of(sampler)
+        self.pruner = pruner_of(pruner, self.sampler)
+        self.storage = storage
+        self.name = name
+        self.directory = Path(directory)
+        self.keep = _checks.integer("keep", keep, low=1)
+        self.task = Task(
+            hypermodel=hypermodel_of(model_or_build),
+            data=data,
+            objective=objective_of(objective),
+            score=score,
+            seed=_checks.integer("seed", seed, low=0),
+            callbacks=callbacks if callable(callbacks) else list(callbacks),
+            fit_arguments=fit_arguments,
+        )
+        self.initial = [dict(one) for one in initial]
+
+    def search(self) -> Results:
+        """Run the search to the end of its budget, from where it stands.
+
+        Raises:
+            OSError: If the storage cannot be used, or the folder is in use.
+            ValueError: If the objective is never logged, or the space is not the
+                one of the study.
+            RuntimeError: If the first ten trials fail, or the study is about something
+                else.
+        """
+        from kopt.tuning._trials.lock import held
+        from kopt.tuning._trials.search import Search
+        from kopt.tuning._trials.study import quiet
+
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with held(self.directory) as folder, quiet():
+            Search(self, folder).run()
+        return self.results()
+
+    def results(self) -> Results:
+        """What the search has found so far."""
+        found = Results(self.directory, name=self.name, storage=self.storage)
+        found.task = self.task
+        return found
