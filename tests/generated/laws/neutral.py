@@ -83,7 +83,9 @@ def _situations(draw: Any) -> Neutral:
     methods = with_momentum() if option == "MomentumSAM" else METHODS
     optimizer = draw(optimizers(methods, _FLAGS, wrappers=(None,), groups=False))
     story = draw(stories.stories(model, optimizer, _EVENTS))
-    if option == "weight_decay":
+    # A gradient of zeros decays, and none does not: a head without a loss gets one.
+    has_none = option == "penalty" and not all(head.loss for head in model.heads)
+    if option == "weight_decay" or has_none:
         optimizer = with_options(optimizer, weight_decay=None)
     return Neutral(option, Situation(model, optimizer, story))
 
