@@ -14,6 +14,7 @@ from kopt.schedules import (
     Exponential,
     Linear,
     Scale,
+    Schedule,
     Sequential,
     Warmup,
 )
@@ -164,7 +165,8 @@ def test_too_few_epochs_are_told_by_a_warning(seconds):
         Cyclical(0.1, 0.2, steps=0.1, kind="exp_range", decay=0.99),
         keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9),
     ],
-    ids=repr,
+    # The repr of a schedule of Keras is another one in each process.
+    ids=lambda one: repr(one) if isinstance(one, Schedule) else type(one).__name__,
 )
 def test_a_number_of_steps_has_no_place_in_a_time(schedule):
     with pytest.raises(ValueError, match="lengths are all fractions of the run"):
