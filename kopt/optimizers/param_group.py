@@ -57,6 +57,7 @@ class ParamGroup:
         weight_decay: float | None = None,
         frozen: bool = False,
         variables: dict[str, list[int]] | None = None,
+        of_variables: int | None = None,
     ) -> None:
         if weight_decay is not None:
             weight_decay = _checks.number("weight_decay", weight_decay, low=0)
@@ -64,7 +65,8 @@ class ParamGroup:
         self.weight_decay = weight_decay
         self._multiplier = _multiplier(learning_rate_multiplier)
         self._frozen = bool(frozen)
-        self._stored = variables
+        # What the group was saved with: its positions, among so many.
+        self._stored, self._of_variables = variables, of_variables
         self._variable: keras.Variable | None = None
         self.variables: list[int] = []
 
@@ -108,6 +110,7 @@ class ParamGroup:
         self._shapes = {
             str(index): list(variables[index].shape) for index in self.variables
         }
+        self._count = len(variables)
         return self.variables
 
     @property
@@ -132,6 +135,7 @@ class ParamGroup:
             "weight_decay": self.weight_decay,
             "frozen": self._frozen,
             "variables": self._shapes if self.variables else None,
+            "of_variables": self._count if self.variables else None,
         }
 
     @classmethod
@@ -144,6 +148,16 @@ class ParamGroup:
 
     def _stored_positions(self, variables: Sequence[keras.Variable]) -> list[int]:
         assert self._stored is not None
+        count = self._of_variables or len(variables)
+        if count != len(variables) and isinstance(self.match, str):
+            # Layers were frozen or thawed in between: positions are others now.
+            return matching(self.match, variables)
+        if count != len(variables):
+            raise ValueError(
+                f"A saved `ParamGroup` names some of {count} variables, and there are "
+                f"{len(variables)} now. Freeze the layers that were frozen when it was "
+                "saved, and those alone, or match by a regular expression."
+            )
         for index, shape in self._stored.items():
             present = int(index) < len(variables)
             found = list(variables[int(index)].shape) if present else "no variable"
