@@ -47,8 +47,8 @@ def run(situation: Situation, **arguments: Any) -> list[Record]:
     return Training(situation, **arguments).run()
 
 
-#: What rounding may do in a few steps, relative to weights of about 1. Keras computes
-#: losses in float32 under every policy, so gradients in float64 are no better than that.
+#: What rounding may do in a few steps, relative to weights of about 1. Keras's losses
+#: are float32 under every policy, so gradients in float64 are no better than that.
 ROUNDING = {"float32": 2e-5, "float64": 1e-6}
 #: How far a training may go apart by what it makes of differences in rounding.
 AMPLIFIED = 100
