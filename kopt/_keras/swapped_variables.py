@@ -55,3 +55,16 @@ def values_are_real() -> bool:
         around = symbolic.original_scope
     with keras.StatelessScope(initialize_variables=False) as stateless:
         return around is None and stateless.original_scope is None
+
+
+def assignments_last() -> bool:
+    """Whether what is assigned here is in the variables later.
+
+    In a scope without state it is not: it is handed on to the next reader, who may not
+    even be able to read what was computed in a loop.
+    """
+    with keras.StatelessScope(initialize_variables=False) as inner:
+        scope = inner.original_scope
+    while isinstance(scope, SwappedVariables):
+        scope = scope.original_scope
+    return scope is None

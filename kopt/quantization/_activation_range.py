@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kopt._keras.swapped_variables import values_are_real
+from kopt._keras.swapped_variables import assignments_last, values_are_real
 from kopt.quantization import ranges
 from kopt.quantization._relevant_values import AddedMask, NearLargest
 from kopt.quantization._replicas import count, extremes_of_all
@@ -123,15 +123,15 @@ class ActivationRange(keras.layers.Layer):
             return inputs
         self._require_calibration()
         learns = training and self.trainable
+        moved = None
         if learns and not self.learned and self.fixed is None:
-            self._follow(inputs)
+            moved = self._follow(inputs)
         self._watch(inputs, training)
         if self.learned and learns:
             ends = self.low.value, self.high.value, self.current_rate
             return ranges.fake_quantize_learned(inputs, *ends, self.bits, count())
-        return ranges.fake_quantize(
-            inputs, self.low.value, self.high.value, bits=self.bits
-        )
+        low, high = moved or (self.low.value, self.high.value)
+        return ranges.fake_quantize(inputs, low, high, bits=self.bits)
 
     def _watch(self, inputs: Any, training: bool | None) -> None:
         """Note what a training step cuts off; say it at the next use outside of one."""
@@ -142,7 +142,8 @@ class ActivationRange(keras.layers.Layer):
         else:
             self._saturation.warn(self.path or self.name, self.low, self.high)
 
-    def _follow(self, inputs: Any) -> None:
+    def _follow(self, inputs: Any) -> tuple[Any, Any] | None:
+        """Move with the data; the ends, where variables cannot hold them."""
         values = self._relevant(tf.stop_gradient(tf.cast(inputs, tf.float32)))
         low, high = extremes_of_all(tf.reduce_min(values), tf.reduce_max(values))
         low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
@@ -156,9 +157,12 @@ class ActivationRange(keras.layers.Layer):
         known = tf.logical_and(width > ranges.NARROWEST, width < float("inf"))
         batch = tf.where(known, low, old[0]), tf.where(known, high, old[1])
         moved = ranges.following if self.catches_up else ranges.averaged
-        ends = moved(old, batch, self.current_rate.value)
-        for end, value in zip((self.low, self.high), ends, strict=True):
-            end.assign(value)
+        low, high = moved(old, batch, self.current_rate.value)
+        if not assignments_last():
+            return low, high
+        self.low.assign(low)
+        self.high.assign(high)
+        return None
 
     def _relevant(self, values: Any) -> Any:
         if self.limit is None or isinstance(self.limit, ranges.AtMost):

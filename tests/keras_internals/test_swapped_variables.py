@@ -3,7 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kopt._keras.swapped_variables import SwappedVariables, values_are_real
+from kopt._keras.swapped_variables import (
+    SwappedVariables,
+    assignments_last,
+    values_are_real,
+)
 
 
 @pytest.fixture
@@ -90,3 +94,14 @@ def test_values_are_not_real_while_keras_infers_shapes():
 
     Note()(keras.Input((2,)))
     assert seen == [False]
+
+
+def test_assignments_last_in_a_scope_of_swapped_variables_alone():
+    variable = keras.Variable(1.0)
+    assert assignments_last()
+    with SwappedVariables([(variable, keras.ops.ones(()))]):
+        assert assignments_last()
+    with keras.StatelessScope():
+        assert not assignments_last()
+        with SwappedVariables([]):
+            assert not assignments_last()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import kopt
 from kopt.quantization import Int8, quantization_report, quantize_model
 from tests.quantization.nearness import steps_apart
 from tests.sampling import sampled
@@ -151,3 +152,21 @@ def test_dropout_of_a_cell_that_convolves_is_a_mask_for_each_gate(random):
             quantize_model(model, calibration_data=wide)
         outputs.append(np.asarray(model(data, training=True)))
     assert np.abs(outputs[1] - outputs[0]).max() < 0.05
+
+
+@pytest.mark.parametrize("first", ["quantize", "sharpen"])
+def test_a_layer_that_is_called_twice_trains_sharpness_aware(first, random):
+    # The second pass reads no range that the loop of the call before has moved.
+    inputs = keras.Input((5, 4))
+    layer = layers.GRU(4, return_sequences=True)
+    model = keras.Model(inputs, layers.Dense(2)(layer(layer(inputs))))
+    x = random.normal(size=(16, 5, 4)).astype("float32")
+    if first == "sharpen":
+        kopt.sharpness_aware(model)
+    quantize_model(model, calibration_data=x)
+    if first == "quantize":
+        kopt.sharpness_aware(model)
+    model.compile(kopt.SGD(0.1), "mse")
+    target = np.ones((16, 5, 2), "float32")
+    losses = [model.train_on_batch(x, target) for _ in range(5)]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
