@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kopt._keras.layer_tree import nested_layers
 from kopt._keras.lora import adapted_layers
 from kopt._keras.two_versions import is_older
 
@@ -73,9 +74,9 @@ def keras_model(name: str, model: Any, *, built: bool = True) -> keras.Model:
                 "keras` (Keras 3) and copy the weights with `set_weights`."
             )
         raise TypeError(_message(name, "a Keras 3 model", type(model), hint))
-    # A graph of operations alone has no weights; a class of its own has none so far.
-    has_layers = model.weights or getattr(model, "inputs", None)
-    if built and not (model.built and has_layers):
+    # A model without weights: a graph of operations, or layers that were all called.
+    complete = model.weights or getattr(model, "inputs", None) or _has_run(model)
+    if built and not (model.built and complete):
         hint = (
             "Build it first: give it an `Input`, call `model.build(input_shape)`, or "
             "call the model once on a batch."
@@ -142,3 +143,8 @@ def _range_rule(
 def _message(name: str, rule: str, value: Any, hint: str) -> str:
     text = f"`{name}` must be {rule}. Received: {name}={value!r}."
     return f"{text} {hint}".rstrip()
+
+
+def _has_run(model: keras.Model) -> bool:
+    layers = nested_layers(model)
+    return bool(layers) and all(layer.built for layer in layers)

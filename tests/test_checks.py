@@ -122,3 +122,20 @@ class TestWritablePath:
         monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
         with pytest.raises(PermissionError, match="folder that can be written"):
             _checks.writable_path("path", tmp_path / "a")
+
+
+def test_a_model_without_weights_is_built_once_all_its_layers_were_called():
+    class Pads(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.pad = keras.layers.ZeroPadding2D()
+            self.dense = None
+
+        def call(self, x):
+            return self.pad(x)
+
+    model = Pads()
+    with pytest.raises(ValueError, match="must be a built model"):
+        _checks.keras_model("model", model)
+    model(np.ones((1, 4, 4, 2), "float32"))
+    assert _checks.keras_model("model", model) is model
