@@ -35,6 +35,10 @@ class ParamGroup:
             to `None`, the optimizer's.
         frozen: Start with the group's variables held where they are. Defaults to
             `False`.
+        variables: For `from_config`: the variables that were matched, by position, with
+            their shapes.
+        of_variables: For `from_config`: how many variables the optimizer had. Where it
+            has another number now, as layers were frozen, `match` is asked again.
 
     Raises:
         ValueError: For a negative number, or, when the optimizer is built, for a match
