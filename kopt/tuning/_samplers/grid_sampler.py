@@ -5,35 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from optuna import Study, distributions
-from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from kopt.tuning._samplers.name_by_name import NameByName
 from kopt.tuning._samplers.untried import nearest_left
 from kopt.tuning._trials import records
 from kopt.tuning._trials.errors import SpaceError
 from kopt.tuning._trials.finite import cardinality, enumerated
 
 
-class GridSampler(BaseSampler):
+class GridSampler(NameByName):
     """The first configuration that was not tried yet, in the order of the values.
 
     Optuna's `GridSampler` has to be told the whole space beforehand, and has no
     conditional names. Its `BruteForceSampler` fails on a trial that was cut off before
     it had asked for all of its names, and takes such a trial for tried.
     """
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, distributions.BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        search_space: dict[str, distributions.BaseDistribution],
-    ) -> dict[str, Any]:
-        return {}
 
     def sample_independent(
         self,

@@ -9,6 +9,7 @@ from optuna import Study, distributions
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from kopt.tuning._samplers.name_by_name import NameByName
 from kopt.tuning._samplers.untried import nearest_left
 from kopt.tuning._trials import records
 from kopt.tuning._trials.finite import contains
@@ -20,7 +21,7 @@ class Strategy(Protocol):
     def sampler(self, seed: int = 0, place: int = 0) -> BaseSampler: ...
 
 
-class SeededSampler(BaseSampler):
+class SeededSampler(NameByName):
     """A fresh sampler for each trial, seeded by the trial's place in the search.
 
     The random state of a sampler is in no storage: one that lives as long as its
@@ -53,19 +54,6 @@ class SeededSampler(BaseSampler):
         self._relative = None
         self.fixed = {}
         self._inner.before_trial(self._study, trial)
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, distributions.BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        search_space: dict[str, distributions.BaseDistribution],
-    ) -> dict[str, Any]:
-        return {}
 
     def sample_independent(
         self,

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from optuna import Study, distributions
-from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
+from kopt.tuning._samplers.name_by_name import NameByName
 from kopt.tuning._samplers.unit import from_unit
 from kopt.tuning._trials import records
 
@@ -19,7 +19,7 @@ from kopt.tuning._trials import records
 _COORDINATES = 64
 
 
-class SobolSampler(BaseSampler):
+class SobolSampler(NameByName):
     """The points of a scrambled Sobol sequence, by the place of a trial in its study.
 
     Each name has a coordinate of its own, by the order in which the study has met
@@ -32,19 +32,6 @@ class SobolSampler(BaseSampler):
 
     def __init__(self, seed: int):
         self._seed = seed
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, distributions.BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        search_space: dict[str, distributions.BaseDistribution],
-    ) -> dict[str, Any]:
-        return {}
 
     def sample_independent(
         self,
