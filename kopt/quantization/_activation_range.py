@@ -134,11 +134,11 @@ class ActivationRange(keras.layers.Layer):
         return ranges.fake_quantize(inputs, low, high, bits=self.bits)
 
     def _watch(self, inputs: Any, training: bool | None) -> None:
-        """Note what a training step cuts off; say it at the next use outside of one."""
+        """Note what a training step cuts off; the next use outside of one says it."""
         if self._saturation is None or not values_are_real():
             return
         if training:
-            self._saturation.note(inputs, self.low.value, self.high.value, self.bits)
+            self._saturation.note(inputs, self.low.value, self.high.value)
         else:
             self._saturation.warn(self.path or self.name, self.low, self.high)
 

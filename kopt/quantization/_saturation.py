@@ -1,4 +1,4 @@
-"""How much the steps of a training cut off at the ends of a range."""
+"""How much the last step of a training cut off at the ends of a range."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ import tensorflow as tf
 _MUCH = 0.05
 # Values of each sample that are looked at: all of them would cost a pass over memory.
 _LOOKED_AT = 256
+# Share of a range's width by which a value has to be outside. Many values of a swish lie
+# at its minimum, a step or two beyond the end of a range that is about right.
+_FAR = 1 / 32
 
 
 class Saturation:
-    """The largest share of a tensor's values that a training step cut off.
+    """The share of a tensor's values that the last training step cut off.
 
     A compiled step cannot say anything; it notes the share in a variable, which is no
     weight of the model and is not saved. `warn` says it once, when Python next passes.
+    Steps before the last do not count: a range that moves was behind its data for some
+    of them, and has caught up.
     """
 
     def __init__(self) -> None:
         # Replicas see parts of a batch, and cannot meet in a loop.
         with tf.init_scope():
-            self._largest = tf.Variable(
+            self._share = tf.Variable(
                 0.0,
                 trainable=False,
                 synchronization=tf.VariableSynchronization.ON_READ,
@@ -33,22 +38,21 @@ class Saturation:
             )
         self._noted = self._said = False
 
-    def note(self, values: Any, low: Any, high: Any, bits: int) -> None:
+    def note(self, values: Any, low: Any, high: Any) -> None:
         """Take note of the values of a training step, beside the range that they get.
 
         Args:
             values: Tensor of any shape.
             low: Scalar, the lower end.
             high: Scalar, the upper end.
-            bits: Bits of the grid.
         """
         some = tf.cast(_some_of(values), tf.float32)
-        half = (high - low) / (2 * (2**bits - 1))
-        outside = tf.logical_or(some < low - half, some > high + half)
+        far = (high - low) * _FAR
+        outside = tf.logical_or(some < low - far, some > high + far)
         share = tf.reduce_mean(tf.cast(outside, tf.float32))
         # Of few values, a few are soon a large part.
         share -= tf.math.rsqrt(tf.cast(tf.size(some), tf.float32))
-        self._largest.assign(tf.maximum(self._largest, share))
+        self._share.assign(share)
         self._noted = True
 
     def warn(self, name: str, low: keras.Variable, high: keras.Variable) -> None:
@@ -62,13 +66,13 @@ class Saturation:
         if not self._noted or self._said:
             return
         with tf.init_scope():
-            largest = float(tf.convert_to_tensor(self._largest))
+            share = float(tf.convert_to_tensor(self._share))
             ends = f"[{float(low.numpy()):.4g}, {float(high.numpy()):.4g}]"
-        if largest <= _MUCH:
+        if share <= _MUCH:
             return
         self._said = True
         warnings.warn(
-            f"In a training step more than {largest:.0%} of the values of {name!r} "
+            f"In the last training step more than {share:.0%} of the values of {name!r} "
             f"were cut off at the ends of its range, which is {ends} now: they get no "
             "gradient. "
             "Let the range move (`freeze_ranges(model, frozen=False)`), "
@@ -80,7 +84,7 @@ class Saturation:
 
     def forget(self) -> None:
         """The range is another one now."""
-        self._largest.assign(0.0)
+        self._share.assign(0.0)
         self._noted = self._said = False
 
 
