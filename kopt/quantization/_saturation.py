@@ -13,8 +13,8 @@ import tensorflow as tf
 _MUCH = 0.05
 # Values of each sample that are looked at: all of them would cost a pass over memory.
 _LOOKED_AT = 256
-# Share of a range's width by which a value has to be outside. Many values of a swish lie
-# at its minimum, a step or two beyond the end of a range that is about right.
+# Share of a range's width by which a value has to be outside: many values of a swish
+# are at its minimum, a step or two beyond the end of a range that is about right.
 _FAR = 1 / 32
 
 
@@ -72,9 +72,9 @@ class Saturation:
             return
         self._said = True
         warnings.warn(
-            f"In the last training step more than {share:.0%} of the values of {name!r} "
-            f"were cut off at the ends of its range, which is {ends} now: they get no "
-            "gradient. "
+            f"In the last training step more than {share:.0%} of the values of "
+            f"{name!r} were cut off at the ends of its range, which is {ends} now: "
+            "they get no gradient. "
             "Let the range move (`freeze_ranges(model, frozen=False)`), "
             "calibrate it again with data like these (`calibrate`), or keep the layer "
             "float (`Int8(float_layers=...)`). `quantization_report(model, data, "
