@@ -2,6 +2,7 @@ from kopt import _registry
 from kopt.callbacks.eval_weights import EvalWeights as EvalWeights
 from kopt.callbacks.fit_schedule import FitSchedule as FitSchedule
 from kopt.callbacks.lr_finder import LRFinder as LRFinder
+from kopt.callbacks.one_cycle import OneCycle as OneCycle
 from kopt.callbacks.reduce_on_plateau import ReduceOnPlateau as ReduceOnPlateau
 from kopt.callbacks.time_stopping import TimeStopping as TimeStopping
 

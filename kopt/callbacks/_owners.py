@@ -35,10 +35,16 @@ class Mover(keras.callbacks.Callback):
     is_curve = False
     #: What a curve's values are multiplied by.
     scale = 1.0
+    #: The callback that this one does a part of the moving for, if any.
+    part_of: Mover | None = None
 
     def described(self) -> str:
         """The callback as an error names it."""
         return type(self).__name__
+
+    def parts(self) -> Sequence[Mover]:
+        """The callbacks that move one target each, where this one moves several."""
+        return (self,)
 
     def check_alone(self, variables: Sequence[keras.Variable]) -> None:
         """Refuse what would fight with this callback, when training begins.
@@ -50,7 +56,7 @@ class Mover(keras.callbacks.Callback):
             ValueError: If another curve drives one of them, or one of Keras's callbacks
                 sets it.
         """
-        for other in callbacks_beside(self):
+        for other in _beside(self):
             taken = _taken(self.model, variables, other)
             if taken is None:
                 continue
@@ -58,15 +64,15 @@ class Mover(keras.callbacks.Callback):
                 self._check_callback_of_keras(other, taken)
             elif self.is_curve and other.is_curve:
                 raise ValueError(
-                    f"Two curves drive {taken.path!r}: {self.described()} and "
-                    f"{other.described()}. What one of them sets would be overwritten "
+                    f"Two curves drive {taken.path!r}: {_name(self)} and "
+                    f"{_name(other)}. What one of them sets would be overwritten "
                     "by the other at every batch. Leave one out, or join their "
                     "schedules: kopt.schedules.Sequential(schedules, boundaries)."
                 )
 
     def movers_beside(self, variables: Sequence[keras.Variable]) -> Iterator[Mover]:
         """The other callbacks that move one of some variables."""
-        for other in callbacks_beside(self):
+        for other in _beside(self):
             if not isinstance(other, Mover):
                 continue
             if _taken(self.model, variables, other) is not None:
@@ -79,7 +85,7 @@ class Mover(keras.callbacks.Callback):
             return  # Both multiply what is there.
         instead = next(text for kind, text in _INSTEAD.items() if _is(other, kind))
         raise ValueError(
-            f"{type(other).__name__} cannot run beside {self.described()}: both set "
+            f"{type(other).__name__} cannot run beside {_name(self)}: both set "
             f"{taken.path!r}, and the one overwrites the other. {instead}"
         )
 
@@ -87,6 +93,20 @@ class Mover(keras.callbacks.Callback):
 def product(movers: Sequence[Mover]) -> float:
     """What a curve's value is to be multiplied by."""
     return math.prod(mover.scale for mover in movers)
+
+
+def parts_of(callback: keras.callbacks.Callback) -> Sequence[keras.callbacks.Callback]:
+    """A callback, or the parts of one that moves several targets."""
+    return callback.parts() if isinstance(callback, Mover) else (callback,)
+
+
+def _beside(mover: Mover) -> Iterator[keras.callbacks.Callback]:
+    for other in callbacks_beside(mover.part_of or mover):
+        yield from parts_of(other)
+
+
+def _name(mover: Mover) -> str:
+    return (mover.part_of or mover).described()
 
 
 def _taken(

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import keras
 
-from kopt.callbacks import _targets
+from kopt.callbacks import _owners, _targets
 from kopt.callbacks.eval_weights import EvalWeights
-from kopt.callbacks.fit_schedule import FitSchedule
 from kopt.callbacks.reduce_on_plateau import ReduceOnPlateau
 
 _CALLBACKS = keras.callbacks
@@ -39,8 +38,8 @@ def conflict(
         one_epoch: Whether the sweep ends within the first epoch, so that the end of an
             epoch finds the model as it was.
     """
-    if isinstance(other, FitSchedule):
-        driven = _targets.find(model, other.target)
+    if isinstance(other, _owners.Mover) and other.is_curve:
+        driven = [v for one in other.parts() for v in _targets.find(model, one.target)]
         taken = any(variable is rate for variable in driven)
         return "drives the learning rate too" if taken else None
     if isinstance(other, _CALLBACKS.ModelCheckpoint):

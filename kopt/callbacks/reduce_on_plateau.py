@@ -59,6 +59,11 @@ class ReduceOnPlateau(_owners.Mover):
             that are means. Defaults to `None`.
         target: What to scale, as in `kopt.callbacks.FitSchedule`. Defaults to
             `"learning_rate"`.
+        restore_best_weights: Whether the model goes back, before each cut, to the
+            weights and statistics that it had at the best check so far. The optimizer
+            keeps its moments; what wrappers and averages keep starts again from these
+            weights. Takes a copy of the model in the host's memory. Defaults to
+            `False`.
 
     Attributes:
         scale: The factor of all cuts together.
@@ -94,6 +99,8 @@ class ReduceOnPlateau(_owners.Mover):
         minimum: float = 0.0,
         every: int | None = None,
         target: _targets.Target = "learning_rate",
+        *,
+        restore_best_weights: bool = False,
     ):
         super().__init__()
         if not isinstance(monitor, str):
@@ -119,6 +126,7 @@ class ReduceOnPlateau(_owners.Mover):
                 "monitor='loss', or leave `every` out."
             )
         self.target = target
+        self.restore_best_weights = bool(restore_best_weights)
         self._sign = {"min": 1.0, "max": -1.0}[_direction(monitor, mode)]
         self.scale = 1.0
         self.cuts: list[int] = []
@@ -143,6 +151,7 @@ class ReduceOnPlateau(_owners.Mover):
         self._checks = self._bad = 0
         self._resting = self.warmup
         self._best = np.inf
+        self._best_weights: list[tuple[keras.Variable, np.ndarray]] = []
         self._sum, self._count = 0.0, 0
         self._looked = False
 
@@ -178,13 +187,19 @@ class ReduceOnPlateau(_owners.Mover):
         if self.every is None and (validated or not self.monitor.startswith("val_")):
             self._check(self._value(logs))
 
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._best_weights = []
+
     def described(self) -> str:
         return f"ReduceOnPlateau({self.monitor!r}, target={self.target!r})"
 
     @classmethod
     def examples(cls) -> tuple[ReduceOnPlateau, ...]:
         """Ready callbacks, as the conformance tests use them."""
-        return (cls("mae", factor=0.5, patience=1, min_delta=1e6, every=4),)
+        return (
+            cls("mae", factor=0.5, patience=1, min_delta=1e6, every=4),
+            cls("loss", factor=0.5, patience=1, restore_best_weights=True),
+        )
 
     def _value(self, logs: dict[str, Any]) -> float:
         if self.monitor not in logs:
@@ -198,6 +213,12 @@ class ReduceOnPlateau(_owners.Mover):
         value *= self._sign
         if value < self._best - self.min_delta:
             self._best, self._bad = value, 0
+            if self.restore_best_weights:
+                # What Keras returns may share the variable's memory.
+                self._best_weights = [
+                    (v, np.array(keras.ops.convert_to_numpy(v)))
+                    for v in self.model.weights
+                ]
         elif not self._resting:
             self._bad += 1
         self._resting = max(0, self._resting - 1)
@@ -210,6 +231,8 @@ class ReduceOnPlateau(_owners.Mover):
         self.scale = max(self.scale * self.factor, self.minimum)
         self.cuts.append(self._checks)
         self._bad, self._resting = 0, self.cooldown
+        for weight, value in self._best_weights:
+            weight.assign(value)
         for variable in self._variables if self._alone else ():
             variable.assign(variable * (self.scale / before))
 

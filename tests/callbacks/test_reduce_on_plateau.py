@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kopt
 from kopt.callbacks import FitSchedule, ReduceOnPlateau
@@ -235,3 +236,84 @@ def test_two_replicas_are_cut_like_one_device(two_replicas):
     assert cuts == same
     for weight, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(weight, other, rtol=1e-6)
+
+
+class WeightsAtEpochs(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.weights, self.begun = [], []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.begun.append(self.model.get_weights())
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.weights.append(self.model.get_weights())
+
+
+def assert_same_weights(one, other):
+    for weight, same in zip(one, other, strict=True):
+        np.testing.assert_array_equal(weight, same)
+
+
+@pytest.mark.parametrize("every", [None, 4])
+def test_a_cut_can_go_back_to_the_best_weights_first(every):
+    seen = WeightsAtEpochs()
+    plateau = ReduceOnPlateau(
+        "loss", 0.1, patience=2, mode="max", every=every, restore_best_weights=True
+    )  # the loss falls, so the first epoch is the best
+    fit(dense_model(), seen, plateau, epochs=4)
+    assert plateau.cuts == [2]
+    assert_same_weights(seen.begun[3], seen.weights[0])
+    assert not np.array_equal(seen.weights[1][0], seen.weights[0][0])
+
+
+def test_without_the_option_a_cut_leaves_the_weights_alone():
+    seen = WeightsAtEpochs()
+    fit(dense_model(), seen, ReduceOnPlateau("loss", 0.1, patience=2, mode="max"))
+    assert_same_weights(seen.begun[2], seen.weights[1])
+
+
+def test_statistics_go_back_with_the_weights_and_seeds_go_on():
+    keras.utils.set_random_seed(0)
+    parts = [keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
+    model = keras.Sequential([keras.Input((3,)), *parts, keras.layers.Dense(2)])
+    model.compile(kopt.Adam(0.1), "mse")
+    seed = model.layers[1].seed_generator.state
+    before = np.array(seed)
+    plateau = ReduceOnPlateau(
+        "loss", patience=2, mode="max", min_delta=1e3, restore_best_weights=True
+    )
+    seen = WeightsAtEpochs()
+    fit(model, seen, plateau)
+    assert plateau.cuts == [2]
+    assert_same_weights(model.get_weights(), seen.weights[0])
+    assert int(model.optimizer.iterations) == 12
+    assert not np.array_equal(before, seed)
+
+
+def test_wrappers_go_on_from_the_best_weights():
+    model = dense_model(kopt.Lookahead(kopt.SGD(0.1)))
+    plateau = ReduceOnPlateau(
+        "loss", patience=1, mode="max", min_delta=1e3, restore_best_weights=True
+    )
+    seen = WeightsAtEpochs()
+    fit(model, seen, plateau, epochs=2)
+    fit(model, seen, epochs=1)
+    assert_same_weights(seen.begun[2], seen.weights[0])
+
+
+@pytest.mark.parametrize("beside_a_curve", [False, True])
+def test_two_replicas_train_as_one_device(beside_a_curve, two_replicas):
+    weights = []
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
+        with strategy.scope():
+            model = dense_model(kopt.Adam(0.02))
+        plateau = never_good_enough(
+            "val_loss", factor=0.25, restore_best_weights=True, cooldown=1
+        )
+        curve = [FitSchedule(Linear(0.02, steps=1.0))] * beside_a_curve
+        fit(model, *curve, plateau, epochs=5, validation_data=(X, Y))
+        assert plateau.cuts == [1, 3]
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(other, one, rtol=0, atol=1e-6)
