@@ -22,6 +22,7 @@ from keras.src.random.seed_generator import (
 )
 
 from kopt._keras.holdings import held_variables
+from kopt._keras.layer_tree import with_nested_layers
 
 
 def model_state(model: keras.Model, *, attached: bool = True) -> list[Any]:
@@ -50,6 +51,25 @@ def other_variables(model: keras.Model) -> list[Any]:
     left_out = {id(variable) for variable in apart}
     found = model_state(model, attached=False)
     return [one for one in found if id(one) not in left_out]
+
+
+def moved_by_passes(model: keras.Model) -> list[Any]:
+    """What a training pass may move: statistics, seeds, states of layers, metrics.
+
+    Weights are not in it, those of frozen layers neither.
+    """
+    # A frozen layer lists its weights with those that are not trained.
+    weights = {
+        id(variable)
+        for layer in with_nested_layers(model)
+        for variable in layer._trainable_variables
+    }
+    found = [*model_state(model, attached=False), *model.metrics_variables]
+    return [
+        variable
+        for variable in {id(one): one for one in found}.values()
+        if id(variable) not in weights
+    ]
 
 
 def make_unseeded_generator() -> None:

@@ -186,6 +186,11 @@ def _check_replica_context() -> None:
         )
 
 
+def variables_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """The weights that a built optimizer keeps state for."""
+    return list(optimizer._trainable_variables)
+
+
 def accumulators(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     """The sums of gradients that a built optimizer keeps, one a variable."""
     return list(getattr(optimizer, "_accumulated_gradients", []))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+
 from kopt import _checks
+from kopt._keras.callbacks_beside import callbacks_beside
+from kopt.callbacks.batch_size_ramp import BatchSizeRamp
 from kopt.schedules import Schedule, Warmup
 
 
@@ -60,3 +64,11 @@ def bound(schedule: Any, total_steps: int) -> Schedule:
         "`tf.data.experimental.assert_cardinality`, or pass `total_steps` to "
         "FitSchedule."
     )
+
+
+def starts(callback: keras.callbacks.Callback, epochs: int | None) -> list[int] | None:
+    """The first steps of epochs that are not equally long, else `None`."""
+    for other in callbacks_beside(callback) if epochs else []:
+        if isinstance(other, BatchSizeRamp):
+            return other.starts(epochs or 0)
+    return None

@@ -82,7 +82,18 @@ class BeforeNextStep:
         if self._model.train_function is self._replaced:
             self._model.train_function = self._function
 
-    def _run(self, iterator: Any) -> Any:
+    def run(self) -> None:
+        """Call it now."""
         self.remove()
         self._action()
+
+    def _run(self, iterator: Any) -> Any:
+        self.run()
         return self._function(iterator)
+
+
+def run_what_waits(model: keras.Model) -> None:
+    """Do now what a `BeforeNextStep` would do, where the next step is about to come."""
+    owner = getattr(model.train_function, "__self__", None)
+    if isinstance(owner, BeforeNextStep):
+        owner.run()

@@ -9,15 +9,19 @@ from __future__ import annotations
 import keras
 
 from kopt.callbacks import _owners, _targets
+from kopt.callbacks.batch_size_ramp import BatchSizeRamp
 from kopt.callbacks.eval_weights import EvalWeights
 from kopt.callbacks.reduce_on_plateau import ReduceOnPlateau
+from kopt.callbacks.spike_guard import SpikeGuard
 
 _CALLBACKS = keras.callbacks
 _REASONS: dict[type, str] = {
     _CALLBACKS.EarlyStopping: "would act on the losses of the sweep",
     _CALLBACKS.BackupAndRestore: "would back up the weights of the sweep",
     _CALLBACKS.SwapEMAWeights: "would average the weights of the sweep",
+    BatchSizeRamp: "would change the batches of the sweep",
     EvalWeights: "would swap the weights of the sweep",
+    SpikeGuard: "would keep steps from the sweep",
     ReduceOnPlateau: "would act on the losses of the sweep",
 }
 

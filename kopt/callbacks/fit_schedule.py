@@ -126,6 +126,7 @@ class FitSchedule(_owners.Mover):
         self.check_alone(self._variables)
         self._factors = list(self.movers_beside(self._variables))
         self._steps, self._epochs = fit_length(self)
+        self._starts = _run_length.starts(self, self.epochs or self._epochs)
         self._curve = self._schedule_of_run()
         if self.target == "learning_rate":
             optimizer = _targets.optimizer_of(self.model)
@@ -143,6 +144,10 @@ class FitSchedule(_owners.Mover):
         steps = self._steps
         if self._timer is not None:
             self._epoch_start = 0
+        elif self._starts and self.total_steps is None:
+            self._epoch_start = self._starts[epoch]
+        elif self._starts and self._epoch_start is not None:
+            self._epoch_start += self._starts[epoch] - self._starts[epoch - 1]
         elif self.total_steps is None and steps:
             self._epoch_start = epoch * steps
         elif self._epoch_start is None:
@@ -218,6 +223,8 @@ class FitSchedule(_owners.Mover):
             return _run_length.bound(self.schedule, _TICKS)
         epochs = self.epochs or self._epochs or 0
         total_steps = self.total_steps or (self._steps or 0) * epochs
+        if self._starts and not self.total_steps:
+            total_steps = self._starts[-1]
         return _run_length.bound(self.schedule, total_steps)
 
     def _first_step(self, epoch: int) -> int:

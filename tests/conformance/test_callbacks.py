@@ -52,6 +52,8 @@ def train(callbacks, optimizer="sgd", validation=False, **compile_arguments):
 
 
 def refit(model, callbacks, **arguments):
+    if any(getattr(one, "needs_validation", False) for one in callbacks):
+        arguments["validation_data"] = (X, Y)
     model.fit(X, Y, batch_size=4, epochs=3, verbose=0, callbacks=callbacks, **arguments)
 
 
@@ -115,8 +117,9 @@ def test_a_used_one_and_a_deep_copy_do_what_a_new_one_does(callback, place):
     first = train([example])
     assert_same_weights(train([example]), first)
     assert_same_weights(train([copied]), first)
-    # Nothing of it makes Keras trace the training step again.
-    assert first.traces == train([]).traces > 0
+    # Nothing of it makes Keras trace the training step again, unless it says so.
+    if not getattr(callback, "retraces", False):
+        assert first.traces == train([]).traces > 0
 
 
 @each
@@ -126,7 +129,8 @@ def test_the_model_keeps_its_own_train_function(callback, place):
     refit(model, [callback.examples()[place]])
     # What is to happen before the next step stands there until then.
     refit(model, [])
-    assert model.train_function is own
+    if not getattr(callback, "retraces", False):
+        assert model.train_function is own
 
 
 @each
