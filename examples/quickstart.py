@@ -27,6 +27,7 @@ from quickstart_parts.data import SOURCES, Data, load
 from quickstart_parts.report import Row, draw, print_table
 
 import kopt
+from kopt.callbacks import ProgressReport
 
 SEED = 1
 BATCH_SIZE = 64
@@ -127,7 +128,7 @@ def fit(model, data, epochs, optimizer, label, callbacks=()) -> None:
         validation_data=data.validation,
         batch_size=BATCH_SIZE,
         epochs=epochs,
-        callbacks=[*callbacks, Progress(label)],
+        callbacks=[*callbacks, ProgressReport(label)],
         verbose=0,
     )
 
@@ -162,7 +163,7 @@ def search(data: Data, budget: Budget, folder: Path) -> keras.Model:
         *data.train,
         validation_data=data.validation,
         epochs=budget.search,
-        callbacks=[Progress("search")],
+        callbacks=[ProgressReport("search")],
         verbose=0,
     )
     (best,) = tuner.get_best_hyperparameters()
@@ -173,7 +174,7 @@ def search(data: Data, budget: Budget, folder: Path) -> keras.Model:
         *data.train,
         validation_data=data.validation,
         epochs=budget.train,
-        callbacks=[Progress("best found")],
+        callbacks=[ProgressReport("best found")],
         verbose=0,
     )
     return model
@@ -214,25 +215,6 @@ def measured(name, model, data, folder, quantization=None) -> Row:
 
 def validation_accuracy(model: keras.Model, data: Data) -> float:
     return kopt.evaluation.measure(model, data.validation, batch_size=256).accuracy
-
-
-class Progress(keras.callbacks.Callback):
-    """One line an epoch."""
-
-    def __init__(self, label: str):
-        super().__init__()
-        self.label = label
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.begun = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        print(
-            f"{self.label:>20}  epoch {epoch + 1}/{self.params['epochs']}"
-            f"  loss {logs['loss']:.3f}  validation {logs['val_accuracy']:.1%}"
-            f"  {time.perf_counter() - self.begun:.0f} s",
-            flush=True,
-        )
 
 
 def parse() -> argparse.Namespace:

@@ -29,8 +29,14 @@ from rich.console import Console
 from rich.table import Table
 
 import kopt
-from kopt.callbacks import FitSchedule, LRFinder, ReduceOnPlateau
-from kopt.schedules import WSD, Constant, Cosine, Linear, OneCycle, Sequential, Warmup
+from kopt.callbacks import (
+    FitSchedule,
+    LRFinder,
+    OneCycle,
+    ProgressReport,
+    ReduceOnPlateau,
+)
+from kopt.schedules import WSD, Constant, Cosine, Warmup
 
 SEED = 1
 BATCH_SIZE = 64
@@ -92,7 +98,7 @@ def main() -> None:
             budget,
             [FitSchedule(Warmup(Cosine(rate, steps=1.0), steps=0.1))],
         ),
-        trained("one cycle, to 3 times the rate", data, budget, one_cycle(3 * rate)),
+        trained("one cycle, to 3 times the rate", data, budget, [OneCycle(3 * rate)]),
         trained("3 times the rate, cut on a plateau", data, budget, plateau(3 * rate)),
         *two_budgets(data, budget, rate),
     ]
@@ -125,22 +131,18 @@ def found(data: Data) -> LRFinder:
     return finder
 
 
-def one_cycle(maximum: float) -> list[keras.callbacks.Callback]:
-    """A cycle of the rate, with a momentum that is low where the rate is high."""
-    down = Linear(0.95, steps=1.0, final=0.85)
-    up = Linear(0.85, steps=1.0, final=0.95)
-    momentum = Sequential([down, up], boundaries=[0.3])
-    return [
-        FitSchedule(OneCycle(maximum, steps=1.0)),
-        FitSchedule(momentum, target="momentum"),
-    ]
-
-
 def plateau(rate: float) -> list[keras.callbacks.Callback]:
-    """A warm-up, and a cut after each epoch that was hardly better than the best."""
+    """A warm-up; a cut, from the best weights, after each epoch of little gain."""
     return [
         FitSchedule(Warmup(rate, steps=0.05)),
-        ReduceOnPlateau("val_loss", factor=0.2, patience=1, min_delta=0.01, warmup=1),
+        ReduceOnPlateau(
+            "val_loss",
+            factor=0.2,
+            patience=1,
+            min_delta=0.01,
+            warmup=1,
+            restore_best_weights=True,
+        ),
     ]
 
 
@@ -192,7 +194,7 @@ def fit(
         BATCH_SIZE,
         validation_data=data.validation,
         verbose=0,
-        callbacks=[*callbacks, EachBatch(run.rates)],
+        callbacks=[*callbacks, EachBatch(run.rates), ProgressReport(run.name)],
         **arguments,
     ).history
     run.losses += history["val_loss"]

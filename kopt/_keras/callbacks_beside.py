@@ -62,3 +62,23 @@ def go_first(callback: keras.callbacks.Callback) -> None:
                 caller.callbacks = [inner, *others]
             inner = caller
         frame = frame.f_back
+
+
+def leave_out(callback: keras.callbacks.Callback, kind: type) -> None:
+    """Have callbacks of a kind called no more in the `fit` that calls a callback.
+
+    The lists are replaced, for they are being gone through: for the event that is being
+    told, they may still be called.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.Model):
+            return
+        if isinstance(caller, keras.callbacks.CallbackList):
+            caller.callbacks = [
+                one
+                for one in caller.callbacks
+                if one is callback or not isinstance(one, kind)
+            ]
+        frame = frame.f_back

@@ -5,6 +5,7 @@ from kopt.callbacks.fit_schedule import FitSchedule as FitSchedule
 from kopt.callbacks.gradual_unfreeze import GradualUnfreeze as GradualUnfreeze
 from kopt.callbacks.lr_finder import LRFinder as LRFinder
 from kopt.callbacks.one_cycle import OneCycle as OneCycle
+from kopt.callbacks.progress_report import ProgressReport as ProgressReport
 from kopt.callbacks.reduce_on_plateau import ReduceOnPlateau as ReduceOnPlateau
 from kopt.callbacks.spike_guard import SpikeGuard as SpikeGuard
 from kopt.callbacks.time_stopping import TimeStopping as TimeStopping

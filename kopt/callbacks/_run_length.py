@@ -11,6 +11,9 @@ from kopt._keras.callbacks_beside import callbacks_beside
 from kopt.callbacks.batch_size_ramp import BatchSizeRamp
 from kopt.schedules import Schedule, Warmup
 
+# How many steps rounding may add to parts that together are as long as a run.
+_ROUNDED = 10
+
 
 def check(
     schedule: Any, total_steps: int | None, epochs: int | None, minutes: float | None
@@ -49,14 +52,22 @@ def bound(schedule: Any, total_steps: int) -> Schedule:
     """A schedule for a run of `total_steps`, or 0 where that is not known.
 
     Raises:
-        ValueError: If it has to be known.
+        ValueError: If it has to be known, or if the schedule has fractions of the run
+            and parts in steps that leave no room for them.
     """
     if not isinstance(schedule, Schedule):
         return Warmup(schedule, steps=0)
     if schedule.bound:
         return schedule
     if total_steps:
-        return schedule.bind(total_steps)
+        found = schedule.bind(total_steps)
+        if (found.duration or 0) > total_steps + _ROUNDED:
+            raise ValueError(
+                f"{schedule} exceeds the run: with its fractions of {total_steps} "
+                f"steps it is {found.duration} steps long. Write the parts that are "
+                "numbers of steps as fractions too, or train for longer."
+            )
+        return found
     raise ValueError(
         f"{schedule} counts in fractions of the run, and Keras does not know how many "
         "batches an epoch of this data has. Pass `steps_per_epoch` to fit (with a "

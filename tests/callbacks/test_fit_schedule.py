@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import kopt
 from kopt.callbacks import FitSchedule
-from kopt.schedules import Cosine, Warmup
+from kopt.schedules import Cosine, Sequential, Warmup
 from tests.reference import schedules as reference
 
 X = np.random.default_rng(0).normal(size=(18, 3)).astype("float32")
@@ -200,6 +200,21 @@ def test_data_of_unknown_length_from_a_later_epoch_on_is_an_error():
     with pytest.raises(ValueError, match="starts at epoch 2"):
         callback = FitSchedule(Cosine(0.1, steps=8))
         fit(dense_model(), callback, 3, unknown_length(), initial_epoch=2)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Warmup(Cosine(0.1, steps=1.0), steps=500),
+        Sequential([0.1, Cosine(0.1, steps=1.0)], boundaries=[500]),
+    ],
+    ids=["warm-up", "sequence"],
+)
+def test_fractions_that_steps_leave_no_room_for_are_an_error_at_once(schedule):
+    model = dense_model()
+    with pytest.raises(ValueError, match=r"exceeds the run: .* of 10 steps it is 501"):
+        fit(model, FitSchedule(schedule), epochs=2)
+    assert model.optimizer.iterations == 0
 
 
 def test_steps_per_epoch_gives_endless_data_a_length():

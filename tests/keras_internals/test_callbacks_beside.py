@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kopt._keras.callbacks_beside import callbacks_beside, go_first
+from kopt._keras.callbacks_beside import callbacks_beside, go_first, leave_out
 
 CallbackList = keras.callbacks.CallbackList
 
@@ -83,3 +83,20 @@ def test_one_that_goes_first_is_called_first_and_no_other_is_left_out(
     inner = CallbackList([b, Order("c", calls, first=True)])
     fit([a, inner, d], in_a_list_of_keras)
     assert calls == [*(f"begin {name}" for name in "abcd"), "c", "b", "a", "d"]
+
+
+class Alone(Order):
+    def on_train_begin(self, logs=None):
+        leave_out(self, Look)
+
+
+@pytest.mark.parametrize("in_a_list_of_keras", [True, False])
+def test_those_that_are_left_out_are_called_no_more(in_a_list_of_keras):
+    calls = []
+
+    class Loud(Look):
+        def on_epoch_end(self, epoch, logs=None):
+            calls.append("loud")
+
+    fit([Loud(), Order("a", calls), CallbackList([Alone("b", calls)])])
+    assert calls == ["begin a", "a", "b"]
