@@ -8,22 +8,7 @@ import numpy as np
 from kopt import _checks
 from kopt._keras.fit_length import has_validation
 from kopt._registry import register
-from kopt.callbacks import _owners, _targets
-
-_MODES = ("auto", "min", "max")
-# Words of Keras's metrics that are better the higher, and those the lower.
-_HIGHER = (
-    "acc",
-    "auc",
-    "precision",
-    "recall",
-    "f1",
-    "fbeta",
-    "iou",
-    "r2",
-    "sensitivity",
-)
-_LOWER = ("loss", "error", "entropy", "mse", "mae", "rmse", "divergence", "perplexity")
+from kopt.callbacks import _metric_direction, _owners, _targets
 
 
 @register("callbacks", serializable=False)
@@ -113,7 +98,7 @@ class ReduceOnPlateau(_owners.Mover):
             "factor", factor, low=0.0, high=1.0, low_open=True, high_open=True
         )
         self.patience = _checks.integer("patience", patience, low=1)
-        self.mode = _checks.one_of("mode", mode, _MODES)
+        self.mode = mode
         self.min_delta = _checks.number("min_delta", min_delta, low=0.0)
         self.cooldown = _checks.integer("cooldown", cooldown, low=0)
         self.warmup = _checks.integer("warmup", warmup, low=0)
@@ -127,7 +112,8 @@ class ReduceOnPlateau(_owners.Mover):
             )
         self.target = target
         self.restore_best_weights = bool(restore_best_weights)
-        self._sign = {"min": 1.0, "max": -1.0}[_direction(monitor, mode)]
+        direction = _metric_direction.checked(monitor, mode)
+        self._sign = {"min": 1.0, "max": -1.0}[direction]
         self.scale = 1.0
         self.cuts: list[int] = []
 
@@ -235,17 +221,3 @@ class ReduceOnPlateau(_owners.Mover):
             weight.assign(value)
         for variable in self._variables if self._alone else ():
             variable.assign(variable * (self.scale / before))
-
-
-def _direction(monitor: str, mode: str) -> str:
-    """Whether a metric is to be low or high."""
-    if mode != "auto":
-        return mode
-    low = any(word in monitor for word in _LOWER)
-    high = any(word in monitor for word in _HIGHER)
-    if low == high:
-        raise ValueError(
-            f"Whether {monitor!r} is better when lower or when higher cannot be told "
-            "by its name. Say so: mode='min' or mode='max'."
-        )
-    return "min" if low else "max"
