@@ -17,7 +17,7 @@ def fit_length(callback: keras.callbacks.Callback) -> tuple[int | None, int | No
     params = callback.params or {}
     if params.get("epochs"):
         return params.get("steps"), params["epochs"]
-    known = _locals_of_fit(callback)
+    known = locals_of_fit(callback)
     if known is None:
         return None, None
     return known["epoch_iterator"].num_batches, known.get("epochs")
@@ -25,11 +25,12 @@ def fit_length(callback: keras.callbacks.Callback) -> tuple[int | None, int | No
 
 def has_validation(callback: keras.callbacks.Callback) -> bool | None:
     """Whether the `fit` that calls a callback has validation data, if that is known."""
-    known = _locals_of_fit(callback)
+    known = locals_of_fit(callback)
     return None if known is None else known.get("validation_data") is not None
 
 
-def _locals_of_fit(callback: keras.callbacks.Callback) -> dict[str, Any] | None:
+def locals_of_fit(callback: keras.callbacks.Callback) -> dict[str, Any] | None:
+    """What the `fit` that calls a callback has before it, by its own names."""
     frame = inspect.currentframe()
     while frame is not None:
         found = frame.f_locals

@@ -9,6 +9,7 @@ from __future__ import annotations
 import keras
 
 from kopt.callbacks import _targets
+from kopt.callbacks.backup_and_restore import BackupAndRestore
 from kopt.callbacks.eval_weights import EvalWeights
 from kopt.callbacks.fit_schedule import FitSchedule
 from kopt.callbacks.reduce_on_plateau import ReduceOnPlateau
@@ -18,6 +19,7 @@ _REASONS: dict[type, str] = {
     _CALLBACKS.EarlyStopping: "would act on the losses of the sweep",
     _CALLBACKS.BackupAndRestore: "would back up the weights of the sweep",
     _CALLBACKS.SwapEMAWeights: "would average the weights of the sweep",
+    BackupAndRestore: "would back up the weights of the sweep",
     EvalWeights: "would swap the weights of the sweep",
     ReduceOnPlateau: "would act on the losses of the sweep",
 }

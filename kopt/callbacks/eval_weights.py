@@ -121,6 +121,17 @@ class EvalWeights(keras.callbacks.Callback):
         if self._came and not self._fitting:
             self._leave()
 
+    def get_state(self) -> dict[str, Any]:
+        """The weights that train, while the model holds others."""
+        away = None if self._point is None else self._point.get_state()
+        return {"away": away, "statistics": _statistics.remembered(self.model)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go back to those when training continues."""
+        if self._point is not None:
+            self._point.set_state(state["away"])
+        _statistics.remember(self.model, state["statistics"])
+
     on_predict_batch_begin = on_test_batch_begin
     on_predict_end = on_test_end
 

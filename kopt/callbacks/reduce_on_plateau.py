@@ -11,6 +11,19 @@ from kopt._registry import register
 from kopt.callbacks import _owners, _targets
 
 _MODES = ("auto", "min", "max")
+# What it knows of a run, beside the list of cuts.
+_STATE = (
+    "scale",
+    "_best",
+    "_bad",
+    "_checks",
+    "_count",
+    "_looked",
+    "_resting",
+    "_seen",
+    "_sum",
+    "_total",
+)
 # Words of Keras's metrics that are better the higher, and those the lower.
 _HIGHER = (
     "acc",
@@ -177,6 +190,16 @@ class ReduceOnPlateau(_owners.Mover):
         validated = any(name.startswith("val_") for name in logs)
         if self.every is None and (validated or not self.monitor.startswith("val_")):
             self._check(self._value(logs))
+
+    def get_state(self) -> dict[str, Any]:
+        """The cuts and what leads to the next, for `BackupAndRestore`."""
+        return {name: getattr(self, name) for name in _STATE} | {"cuts": [*self.cuts]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from the cuts and the patience of another `fit`."""
+        for name in _STATE:
+            setattr(self, name, state[name])
+        self.cuts = [*state["cuts"]]
 
     def described(self) -> str:
         return f"ReduceOnPlateau({self.monitor!r}, target={self.target!r})"
