@@ -81,10 +81,10 @@ class FitData:
             keras.tree.flatten(self._epochs._distributed_dataset.element_spec),
         )
         return {
-            "batches of an epoch": self._adapter.num_batches,
+            "batch_size": self._adapter.batch_size,
+            "number of batches": self._adapter.num_batches,
             "steps_per_epoch": self._epochs.steps_per_epoch,
             "steps_per_execution": int(self._epochs.steps_per_execution),
-            "batch_size": self._adapter.batch_size,
             "shapes and types of the data": spec,
         }
 

@@ -1,6 +1,7 @@
 """Data of every kind are where they were when a run goes on."""
 
 import contextlib
+import itertools
 
 import keras
 import numpy as np
@@ -186,7 +187,7 @@ def test_arrays_that_are_shuffled_without_a_seed_go_on_in_their_order(tmp_path):
     # Two batches of the second epoch were trained, and of one there is a backup.
     second = first[6:7] + rest[:5]
     assert len(first) == 8 and len(rest) == 11
-    assert sorted(sum(second, [])) == sorted(X.tolist())
+    assert sorted(itertools.chain(*second)) == sorted(X.tolist())
     assert second != first[:6]
 
 

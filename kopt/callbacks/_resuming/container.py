@@ -53,7 +53,7 @@ def read(path: Path) -> Any:
         ValueError: If the file is not one of these, or not whole.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
         return _unpacked(json.loads(found[_TREE].tobytes()), found)
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:

@@ -44,6 +44,7 @@ class Run:
         self._delete = delete
         self._others = _named(callbacks_beside(owner))
         _check_alone(owner, self._others)
+        _check_optimizers(owner.model)
         self._data = FitData(owner)
         self._data.on_epoch = self._take_data
         self._datasets = PyDatasetState(self._data.py_dataset)
@@ -290,6 +291,17 @@ def _check_alone(
             raise ValueError(
                 f"{name} beside BackupAndRestore backs up the same run, and each would "
                 "bring back what is its own. Leave one of them out."
+            )
+
+
+def _check_optimizers(model: keras.Model) -> None:
+    """Refuse a model that makes variables of optimizers in its training step."""
+    for one in variables.optimizers(model):
+        if one is not model.optimizer and not one.built:
+            raise ValueError(
+                f"The optimizer {one.name!r} of {model.name!r} is not built, so its "
+                "state could not be brought back. Call `optimizer.build(variables)` "
+                "with what it trains, before `fit`."
             )
 
 
