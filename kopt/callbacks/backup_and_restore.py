@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import keras
 
 from kopt import _checks
 from kopt._registry import register
-from kopt.callbacks._resuming.run import Run
+from kopt.callbacks._resuming.run import Refusal, Run
 
 _FILE = "training.backup"
 
@@ -35,7 +36,9 @@ class BackupAndRestore(keras.callbacks.Callback):
     arrays, `keras.utils.PyDataset`, `tf.data.Dataset` with seeds. Arrays that are
     shuffled without a seed get one, which is kept. What cannot be drawn again, such as
     a Python generator, or a `tf.data` shuffle without a seed, is named in a warning
-    when training begins; backups are then made at the end of epochs only.
+    when training begins; backups are then made at the end of epochs only. Not kept, and
+    not named, is what a model draws by `tf.random.normal` and the like: write
+    `keras.random.normal(shape, seed=seed_generator)`.
 
     Args:
         backup_dir: The folder of the backup. It is made where it is not. Each `fit` of
@@ -99,12 +102,16 @@ class BackupAndRestore(keras.callbacks.Callback):
         """Whether Keras need not wait for callbacks after each batch."""
         return self.save_freq == "epoch"
 
+    @property
+    def file(self) -> Path:
+        """The file of the backup, which is there while the run is not at its end."""
+        return self.backup_dir / _FILE
+
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self._run is not None:
             self._run.release()  # Of a `fit` that was interrupted.
         every = self.save_freq if isinstance(self.save_freq, int) else None
-        path = self.backup_dir / _FILE
-        self._run = Run(self, path, every, self.delete_checkpoint)
+        self._run = Run(self, self.file, every, self.delete_checkpoint)
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -113,6 +120,14 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._run = None
+
+    def warn(self, text: str) -> None:
+        """Say what will not be exact."""
+        warnings.warn(text, stacklevel=7)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Act on a backup that cannot be resumed: an error."""
+        raise refusal
 
     @classmethod
     def examples(cls) -> tuple[BackupAndRestore, ...]:

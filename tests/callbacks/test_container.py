@@ -10,8 +10,8 @@ def test_what_is_written_is_read_again(tmp_path):
         "numbers": [1, 2.5, -0.1, True, None, float("inf"), 2**80],
         "text": {"ü": "é"},
         "arrays": [np.float32(3), np.arange(6).reshape(2, 3), np.array([True])],
-        "half": np.asarray(tf.constant([1.5, 2.25], "bfloat16")),
-        "scalar": np.asarray(tf.constant(1.5, "bfloat16")),
+        "half": tf.constant([1.5, 2.25], "bfloat16").numpy(),
+        "scalar": tf.constant(1.5, "bfloat16").numpy(),
         "empty": [[], {}, np.zeros((0, 2))],
         "tuple": (1, (2, 3)),
     }

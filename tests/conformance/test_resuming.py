@@ -106,3 +106,44 @@ def test_some_are_refused_beside_it(name, tmp_path):
     case = setting(lambda: [CLASSES[name].examples()[0]])
     with pytest.raises(ValueError, match=NOT_BESIDE[name]):
         case.run(tmp_path)
+
+
+def pruned_model():
+    schedule = kopt.pruning.PolynomialDecay(0.0, 0.5, begin_step=3, end_step=15)
+    model = kopt.pruning.prune_low_magnitude(averaging_model(), schedule)
+    model.compile(kopt.Adam(0.05), "binary_crossentropy")
+    return model
+
+
+def quantized_model():
+    model = kopt.quantization.quantize_model(averaging_model(), calibration_data=X)
+    model.compile(kopt.Adam(0.05), "binary_crossentropy")
+    return model
+
+
+def sharp_model():
+    return kopt.sharpness_aware(dense_model(kopt.SGD(0.1)))
+
+
+OF_OTHER_AREAS = {
+    "pruned": (
+        pruned_model,
+        lambda: [
+            kopt.pruning.BestAfterPruning(
+                keras.callbacks.EarlyStopping(patience=1, restore_best_weights=True)
+            )
+        ],
+    ),
+    "quantized": (
+        quantized_model,
+        lambda: [kopt.quantization.FreezeLate(ranges_at=0.25, batch_norm_at=0.5)],
+    ),
+    "sharpness-aware": (sharp_model, list),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_OTHER_AREAS)
+def test_models_of_other_areas_go_on(name, tmp_path):
+    model, callbacks = OF_OTHER_AREAS[name]
+    setting(callbacks, model=model).check(tmp_path, [8, 25, 30])

@@ -10,7 +10,7 @@ import keras
 
 
 def of_run(model: keras.Model, data: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run that has not moved anything yet.
+    """The settings of a run that is about to begin.
 
     Args:
         model: A compiled model.
@@ -19,20 +19,22 @@ def of_run(model: keras.Model, data: dict[str, Any]) -> dict[str, Any]:
     found = {name: _text(value) for name, value in data.items()}
     found["loss"] = _text(getattr(model, "loss", None))
     optimizer = model.optimizer
-    if optimizer is not None:
-        found["optimizer"] = type(optimizer).__name__
-        config = _config(optimizer)
-        for name, value in config.items():
-            found[f"{type(optimizer).__name__}({name}=...)"] = _text(value)
+    if optimizer is None:
+        return found
+    kind = found["optimizer"] = type(optimizer).__name__
+    # Training moves the numbers: they are settings before the first step alone.
+    is_new = not optimizer.built or not int(optimizer.iterations)
+    for name, value in _config(optimizer).items() if is_new else ():
+        found[f"{kind}({name}=...)"] = _text(value)
     return found
 
 
 def differences(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
     """What differs between two runs, as words for a message."""
     return [
-        f"{name} was {_shown(there.get(name))} and is {_shown(here.get(name))}"
-        for name in dict.fromkeys([*there, *here])
-        if here.get(name) != there.get(name)
+        f"{name} was {_shown(there[name])} and is {_shown(here[name])}"
+        for name in there
+        if name in here and here[name] != there[name]
     ]
 
 
@@ -58,7 +60,5 @@ def _kind(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
-def _shown(text: str | None) -> str:
-    if text is None:
-        return "not there"
+def _shown(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."

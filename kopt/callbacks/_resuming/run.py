@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 
@@ -21,6 +20,24 @@ _FORMAT = 1
 Logs = dict[str, Any] | None
 
 
+class Refusal(ValueError):
+    """A backup that cannot be resumed, with the reason."""
+
+
+class Owner(Protocol):
+    """The callback that backs a run up."""
+
+    model: Any
+
+    def warn(self, text: str) -> None:
+        """Say what will not be exact."""
+        ...
+
+    def refused(self, refusal: Refusal) -> None:
+        """Act on a backup that cannot be resumed; if this returns, the run is new."""
+        ...
+
+
 class Run:
     """A `fit`, from the `on_train_begin` of the callback that backs it up.
 
@@ -33,12 +50,13 @@ class Run:
 
     def __init__(
         self,
-        owner: keras.callbacks.Callback,
+        owner: Any,
         path: Path,
         every: int | None,
         delete: bool,
     ):
-        self._owner = owner
+        self._owner: Owner = owner
+        self._callback: keras.callbacks.Callback = owner
         self._model = owner.model
         self._path = path
         self._delete = delete
@@ -57,7 +75,11 @@ class Run:
         self._identity = identity.of_run(self._model, self._data.description)
         container.clear_drafts(path)
         if path.exists():
-            self._load()
+            try:
+                self._load()
+            except Refusal as refusal:
+                owner.refused(refusal)
+        self._around = AroundCallbacks(owner)
         self._hook()
 
     def release(self) -> None:
@@ -74,19 +96,17 @@ class Run:
         if self._datasets.changes and self._data.description["steps_per_epoch"]:
             found.append("a PyDataset that changes between epochs, in steps_per_epoch")
         if found:
-            warnings.warn(
+            self._owner.warn(
                 f"The data cannot be brought back to a place: they have "
                 f"{', '.join(found)}. So this run is backed up at the end of each "
                 "epoch, and goes on from there with whatever the data then are. For "
                 "an exact resumption give seeds (`keras.utils.set_random_seed`), and a "
                 "`keras.utils.PyDataset` or a `tf.data.Dataset` in place of a "
-                "generator.",
-                stacklevel=6,
+                "generator."
             )
         return None if found else every
 
     def _hook(self) -> None:
-        self._around = AroundCallbacks(self._owner)
         self._around.before("on_epoch_begin", self._epoch_begins)
         self._around.after("on_epoch_end", self._epoch_ended)
         self._around.before("on_test_begin", self._validation_begins)
@@ -142,7 +162,7 @@ class Run:
             self._logs.remove()
             self._logs = None
         self._epoch, self._batches = epoch + 1, 0
-        self._steps = fit_length(self._owner)[0]
+        self._steps = fit_length(self._callback)[0]
         if self._every is None or self._since >= self._every or self._is_over():
             self._mark_start()
             self._write(None)
@@ -162,9 +182,12 @@ class Run:
     # Going on.
 
     def _load(self) -> None:
-        saved = container.read(self._path)
+        try:
+            saved = container.read(self._path)
+        except ValueError as error:
+            raise Refusal(str(error)) from error
         self._check(saved)
-        _build(self._owner)
+        _build(self._callback)
         try:
             variables.check(self._model, saved["variables"])
         except ValueError as error:
@@ -194,15 +217,14 @@ class Run:
                 )
         silent = [n for n, one in self._others if _callback_state.may_forget(one)]
         if silent:
-            warnings.warn(
+            self._owner.warn(
                 f"{', '.join(silent)} may know something of the run that was cut off, "
                 "and starts anew. Give the class `get_state()`, which returns a dict, "
-                "and `set_state(state)`.",
-                stacklevel=7,
+                "and `set_state(state)`."
             )
 
-    def _refused(self, reason: str) -> ValueError:
-        return ValueError(
+    def _refused(self, reason: str) -> Refusal:
+        return Refusal(
             f"The backup {str(self._path)!r} cannot be resumed: {reason} Run what "
             "wrote it, give this run another `backup_dir`, or delete the file to start "
             "anew."

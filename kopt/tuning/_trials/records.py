@@ -21,6 +21,8 @@ WHY = "kopt:why"
 # Of a trial.
 RETRY_OF = "kopt:retry_of"
 CUT_OFF = "kopt:cut_off"
+# How many epochs of an earlier attempt a trial went on after.
+RESUMED_AFTER = "kopt:resumed_after"
 FOLDER = "kopt:folder"
 GIVEN = "kopt:given"
 VALUES = "kopt:values"
