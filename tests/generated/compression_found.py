@@ -55,4 +55,16 @@ FOUND: list[tuple[str, tuple[Any, ...]]] = [
             ),
         ),
     ),
+    (
+        "training_continues_after_any_verbs",
+        (
+            Net(
+                "image",
+                (Part("Conv2D"), Part("Conv2D", 1), Part("MaxPooling2D", 1, back=2)),
+                form="nested",
+                heads=("none",),
+            ),
+            ["cluster"],
+        ),
+    ),
 ]
