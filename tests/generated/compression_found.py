@@ -67,4 +67,15 @@ FOUND: list[tuple[str, tuple[Any, ...]]] = [
             ["cluster"],
         ),
     ),
+    (
+        "the_file_of_a_quantized_model_is_steps_away_at_most",
+        (
+            Net(
+                "sequence",
+                (Part("stateful GRU", 1),),
+                structure="dict",
+                vectors="constant",
+            ),
+        ),
+    ),
 ]

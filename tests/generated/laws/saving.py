@@ -46,6 +46,15 @@ def _situations(draw: Any) -> Situation:
         # Such a file does not say what the optimizer wrote last.
         writes = (events.Assign, events.Prune)
         later = tuple(event for event in later if not isinstance(event, writes))
+    if any(getattr(event, "eval_weights", False) for event in story):
+        # A loaded model has only that callback to be brought back before its first
+        # gradient is taken.
+        alone = (events.TrainOnBatch, events.Step)
+        later = tuple(event for event in later if not isinstance(event, alone))
+        later = tuple(
+            event.but(eval_weights=True) if isinstance(event, events.Fit) else event
+            for event in later
+        )
     return Situation(model, optimizer, (story[0], saving, *later))
 
 
