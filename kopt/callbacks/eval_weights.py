@@ -31,8 +31,9 @@ class EvalWeights(keras.callbacks.Callback):
       `EarlyStopping`) are where training continues.
 
     The state of kopt's optimizers says what the model holds, so a loaded checkpoint
-    resumes from the weights that train. With an optimizer of Keras and `use_ema`, whose
-    state does not say it, a checkpoint holds the average alone.
+    resumes from the weights that train; pass the callback to that `fit` too, or its
+    first gradient is the one at the evaluation point. With an optimizer of Keras and
+    `use_ema`, whose state does not say it, a checkpoint holds the average alone.
 
     Batch normalization keeps statistics of the weights that were trained. With
     `statistics` they are taken again at each evaluation point, over some batches, and
