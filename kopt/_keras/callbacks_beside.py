@@ -20,18 +20,24 @@ def callbacks_beside(
     A callback that was passed twice stands beside itself. Empty where no list of Keras
     is calling, as in a loop of the user's own.
     """
-    found: list[keras.callbacks.Callback] = []
+    outermost = outermost_list()
+    found = [] if outermost is None else list(_flat(outermost))
+    places = [place for place, one in enumerate(found) if one is callback]
+    return [one for place, one in enumerate(found) if place not in places[:1]]
+
+
+def outermost_list() -> keras.callbacks.CallbackList | None:
+    """The list of callbacks that `fit` is calling, which has all others in it."""
+    found = None
     frame = inspect.currentframe()
     while frame is not None:
         caller = frame.f_locals.get("self")
         if isinstance(caller, keras.Model):
             break
         if isinstance(caller, keras.callbacks.CallbackList):
-            # The outermost list has all others in it.
-            found = list(_flat(caller))
+            found = caller
         frame = frame.f_back
-    places = [place for place, one in enumerate(found) if one is callback]
-    return [one for place, one in enumerate(found) if place not in places[:1]]
+    return found
 
 
 def _flat(

@@ -30,7 +30,7 @@ def has_validation(callback: keras.callbacks.Callback) -> bool | None:
 
 
 def locals_of_fit(callback: keras.callbacks.Callback) -> dict[str, Any] | None:
-    """The local variables of the `fit` that calls a callback, if one does."""
+    """What the `fit` that calls a callback has before it, by its own names."""
     frame = inspect.currentframe()
     while frame is not None:
         found = frame.f_locals

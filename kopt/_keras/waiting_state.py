@@ -68,7 +68,7 @@ class StateInWaiting(keras.optimizers.Optimizer):
             # The first step builds, and that may be in the middle of its trace.
             with tf.init_scope():
                 if isinstance(waiting, list):
-                    self.set_weights(waiting)
+                    self._take_up_in_order(waiting)
                 else:
                     self.load_own_variables(waiting)
         elif announced:
@@ -79,6 +79,17 @@ class StateInWaiting(keras.optimizers.Optimizer):
                 "resume with the state.",
                 stacklevel=2,
             )
+
+    def _take_up_in_order(self, weights: list[Any]) -> None:
+        try:
+            self.set_weights(weights)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} They were read from an `.h5` file, and wait for the first "
+                "step. If layers were frozen or thawed in between, read the file again "
+                "and call `model.optimizer.build(model.trainable_variables)` first; a "
+                "`.keras` file does not need it."
+            ) from None
 
     def check_nothing_waits(self) -> None:
         """Refuse to save what would not be whole.

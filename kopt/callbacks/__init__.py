@@ -1,4 +1,5 @@
 from kopt import _registry
+from kopt.callbacks.backup_and_restore import BackupAndRestore as BackupAndRestore
 from kopt.callbacks.batch_size_ramp import BatchSizeRamp as BatchSizeRamp
 from kopt.callbacks.eval_weights import EvalWeights as EvalWeights
 from kopt.callbacks.fit_schedule import FitSchedule as FitSchedule

@@ -62,3 +62,18 @@ class Clock:
 
     def validation_ends(self) -> None:
         self._validation = time.perf_counter() - self._validation_begin
+
+    def get_state(self) -> dict[str, float]:
+        """How much time is over, and how long validation took."""
+        return {
+            "elapsed": time.perf_counter() - self._begin,
+            "validation": self._validation,
+            "progress": self._progress,
+        }
+
+    def set_state(self, state: dict[str, float]) -> None:
+        """Go on from there, now."""
+        self._begin = time.perf_counter() - state["elapsed"]
+        self._validation = state["validation"]
+        self._progress = state["progress"]
+        self._step_begin = None

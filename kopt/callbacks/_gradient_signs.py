@@ -137,6 +137,8 @@ def _numbers(kind: str, wrong: np.ndarray, measured: Measured) -> str:
     effect = matters(measured)
     if kind == "vanishing gradients":
         share = effect[wrong].min() / max(np.nanmax(effect), 1e-300)
+        if share == 0.0:
+            return " The first of them have none at all, in this precision."
         return f" The least of them matters {share:.0e} times as much as the most does."
     if kind == "exploding gradients":
         ratio = (measured.gradients / np.maximum(measured.weights, 1e-300))[wrong].max()

@@ -36,6 +36,12 @@ class RecordedPoint:
     def finalized(self) -> None:
         """Keras has asked the optimizer for the weights to keep."""
 
+    def get_state(self) -> None:
+        """Nothing: all of it is in variables of the optimizer."""
+
+    def set_state(self, state: None) -> None:
+        """Nothing to set."""
+
     def _at(self) -> list[int]:
         """Where the optimizers, from the outer to the inner, say that the model is."""
         points: list[int] = []
@@ -87,6 +93,16 @@ class AveragePoint:
             if np.array_equal(_copy(variable), _cast(average, variable)):
                 written = _written(variable, average)
                 self._away[place] = variable, trained, written
+
+    def get_state(self) -> list[Any]:
+        """What trained and what was written, by the place of the variable."""
+        places = {id(v): n for n, (v, _) in enumerate(averages(self._optimizer))}
+        return [[places[id(v)], trained, written] for v, trained, written in self._away]
+
+    def set_state(self, state: list[Any]) -> None:
+        """Take the model, which is where the state was, for away."""
+        variables = [variable for variable, _ in averages(self._optimizer)]
+        self._away = [(variables[n], trained, new) for n, trained, new in state]
 
 
 Point = RecordedPoint | AveragePoint

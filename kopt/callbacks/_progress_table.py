@@ -15,12 +15,12 @@ class Row(NamedTuple):
     Args:
         epoch: Its number, counted from 1.
         values: The logs by name.
-        seconds: How long it took, or has taken so far.
+        seconds: How long it took, or has taken so far; `None` if that is not known.
     """
 
     epoch: int
     values: Mapping[str, float]
-    seconds: float
+    seconds: float | None
 
 
 class Place(NamedTuple):
@@ -48,9 +48,9 @@ def line(label: str, row: Row, place: Place) -> str:
     if place.batch:
         parts.append(f"batch {_of(place.batch, place.batches)}")
     parts += [f"{name} {number(value)}" for name, value in row.values.items()]
-    time = duration(row.seconds)
-    parts.append(time if place.left is None else f"{time}, {duration(place.left)} left")
-    return "  ".join(parts)
+    times = [] if row.seconds is None else [duration(row.seconds)]
+    times += [] if place.left is None else [f"{duration(place.left)} left"]
+    return "  ".join([*parts, ", ".join(times)]).rstrip()
 
 
 def table(label: str, rows: Sequence[Row], place: Place) -> Any:
@@ -67,7 +67,8 @@ def table(label: str, rows: Sequence[Row], place: Place) -> Any:
         values = (row.values.get(name) for name in names)
         cells = ["" if value is None else number(value) for value in values]
         epoch = _of(row.epoch, place.epochs)
-        drawn.add_row(epoch, *cells, duration(row.seconds))
+        time = "" if row.seconds is None else duration(row.seconds)
+        drawn.add_row(epoch, *cells, time)
     below = Table.grid(padding=(0, 2))
     bar = ProgressBar(total=1.0, completed=place.share or 0.0, width=40)
     text = f"batch {_of(place.batch, place.batches)}" if place.batch else ""

@@ -70,7 +70,8 @@ class LayerStage:
             for one in nested_layers(layer)
         ]
         optimizer = _targets.optimizer_of(model)
-        if optimizer.use_ema and not isinstance(optimizer, Optimizer):
+        weights = any(layer.weights for layer in layers)
+        if weights and optimizer.use_ema and not isinstance(optimizer, Optimizer):
             kind = type(optimizer).__name__
             raise ValueError(
                 f"{kind} with use_ema=True cannot take a step while layers are frozen. "

@@ -97,6 +97,22 @@ def are_of_now(model: keras.Model) -> bool:
     return model in _remembered
 
 
+def remembered(model: keras.Model) -> list[list[np.ndarray]] | None:
+    """What `put_back` would put back, and where nobody else wrote; None if nothing."""
+    kept = _remembered.get(model)
+    return None if kept is None else [[old, new] for _, old, new in kept]
+
+
+def remember(model: keras.Model, kept: list[list[np.ndarray]] | None) -> None:
+    """Have `put_back` put back what `remembered` gave."""
+    _remembered.pop(model, None)
+    if kept is not None:
+        _remembered[model] = [
+            (variable, old, new)
+            for (variable, _), (old, new) in zip(statistics(model), kept, strict=True)
+        ]
+
+
 def put_back(model: keras.Model) -> None:
     """Give a model its statistics of training, where nobody else wrote since."""
     for variable, trained, estimated in _remembered.pop(model, []):

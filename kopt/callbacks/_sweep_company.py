@@ -9,6 +9,7 @@ from __future__ import annotations
 import keras
 
 from kopt.callbacks import _owners, _targets
+from kopt.callbacks.backup_and_restore import BackupAndRestore
 from kopt.callbacks.batch_size_ramp import BatchSizeRamp
 from kopt.callbacks.eval_weights import EvalWeights
 from kopt.callbacks.reduce_on_plateau import ReduceOnPlateau
@@ -19,6 +20,7 @@ _REASONS: dict[type, str] = {
     _CALLBACKS.EarlyStopping: "would act on the losses of the sweep",
     _CALLBACKS.BackupAndRestore: "would back up the weights of the sweep",
     _CALLBACKS.SwapEMAWeights: "would average the weights of the sweep",
+    BackupAndRestore: "would back up the weights of the sweep",
     BatchSizeRamp: "would change the batches of the sweep",
     EvalWeights: "would swap the weights of the sweep",
     SpikeGuard: "would keep steps from the sweep",

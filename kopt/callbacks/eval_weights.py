@@ -31,8 +31,9 @@ class EvalWeights(keras.callbacks.Callback):
       `EarlyStopping`) are where training continues.
 
     The state of kopt's optimizers says what the model holds, so a loaded checkpoint
-    resumes from the weights that train. With an optimizer of Keras and `use_ema`, whose
-    state does not say it, a checkpoint holds the average alone.
+    resumes from the weights that train; pass the callback to that `fit` too, or its
+    first gradient is the one at the evaluation point. With an optimizer of Keras and
+    `use_ema`, whose state does not say it, a checkpoint holds the average alone.
 
     Batch normalization keeps statistics of the weights that were trained. With
     `statistics` they are taken again at each evaluation point, over some batches, and
@@ -120,6 +121,17 @@ class EvalWeights(keras.callbacks.Callback):
         # In `fit` the model stays for the callbacks at the end of the epoch.
         if self._came and not self._fitting:
             self._leave()
+
+    def get_state(self) -> dict[str, Any]:
+        """The weights that train, while the model holds others."""
+        away = None if self._point is None else self._point.get_state()
+        return {"away": away, "statistics": _statistics.remembered(self.model)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go back to those when training continues."""
+        if self._point is not None:
+            self._point.set_state(state["away"])
+        _statistics.remember(self.model, state["statistics"])
 
     on_predict_batch_begin = on_test_batch_begin
     on_predict_end = on_test_end

@@ -137,7 +137,7 @@ class FitSchedule(_owners.Mover):
             self._timer.set_model(self.model)
             self._timer.on_train_begin()
         self._block: list[Any] = []
-        self._block_start = 0
+        self._block_start = self._batch = 0
         self._epoch_start: int | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -193,6 +193,32 @@ class FitSchedule(_owners.Mover):
             stacklevel=2,
         )
 
+    def get_state(self) -> dict[str, Any]:
+        """Where on the curve the run is, for `kopt.callbacks.BackupAndRestore`."""
+        timer = None if self._timer is None else self._timer.get_state()
+        return {
+            "length": self._length_that_counts(),
+            "epoch_start": self._epoch_start,
+            "batch": self._batch,
+            "timer": timer,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on on the curve.
+
+        Raises:
+            ValueError: If the curve is now of another length.
+        """
+        length = self._length_that_counts()
+        if state["length"] != length:
+            raise ValueError(
+                f"{self.described()} was cut off in a run of {state['length']} steps, "
+                f"and this one has {length}: its curve would make a jump."
+            )
+        self._epoch_start, self._batch = state["epoch_start"], state["batch"]
+        if self._timer is not None:
+            self._timer.set_state(state["timer"])
+
     def described(self) -> str:
         target = self.name if callable(self.target) else self.target
         return f"FitSchedule({self.schedule}, target={target!r})"
@@ -219,13 +245,21 @@ class FitSchedule(_owners.Mover):
             logs[self.name] = float(keras.ops.convert_to_numpy(self._value))
 
     def _schedule_of_run(self) -> Schedule:
+        return _run_length.bound(self.schedule, self._length())
+
+    def _length(self) -> int:
+        """The length of the run in steps, or in ticks; 0 if that is not known."""
         if self._timer is not None:
-            return _run_length.bound(self.schedule, _TICKS)
+            return _TICKS
         epochs = self.epochs or self._epochs or 0
-        total_steps = self.total_steps or (self._steps or 0) * epochs
         if self._starts and not self.total_steps:
-            total_steps = self._starts[-1]
-        return _run_length.bound(self.schedule, total_steps)
+            return self._starts[-1]
+        return self.total_steps or (self._steps or 0) * epochs
+
+    def _length_that_counts(self) -> int | None:
+        """The length of the run, if the schedule has fractions of it."""
+        is_bound = not isinstance(self.schedule, Schedule) or self.schedule.bound
+        return None if is_bound else self._length()
 
     def _first_step(self, epoch: int) -> int:
         if self.total_steps is not None:

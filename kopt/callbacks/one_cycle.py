@@ -166,6 +166,19 @@ class OneCycle(_owners.Mover):
         # What it may have to warn of is said once.
         self._rate.on_train_end(logs)
 
+    def get_state(self) -> dict[str, Any]:
+        """Where on the curves the run is, for `kopt.callbacks.BackupAndRestore`."""
+        return {curve.name: curve.get_state() for curve in self._running}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on on the curves.
+
+        Raises:
+            ValueError: If a curve is now of another length.
+        """
+        for curve in self._running:
+            curve.set_state(state[curve.name])
+
     @classmethod
     def examples(cls) -> tuple[Self, ...]:
         """Ready callbacks, as the conformance tests use them."""

@@ -113,13 +113,12 @@ class ProgressReport(keras.callbacks.Callback):
         self._close()
 
     def get_state(self) -> dict[str, Any]:
-        """The rows of the epochs that are over."""
-        rows = [[row.epoch, dict(row.values), row.seconds] for row in self._rows]
-        return {"rows": rows}
+        """The rows of the epochs that are over, without the time that they took."""
+        return {"rows": [[row.epoch, dict(row.values)] for row in self._rows]}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Show the rows of another `fit` above those to come."""
-        self._rows = [Row(*row) for row in state["rows"]]
+        self._rows = [Row(epoch, values, None) for epoch, values in state["rows"]]
 
     @classmethod
     def examples(cls) -> tuple[ProgressReport, ...]:

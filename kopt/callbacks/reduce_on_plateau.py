@@ -10,6 +10,20 @@ from kopt._keras.fit_length import has_validation
 from kopt._registry import register
 from kopt.callbacks import _metric_direction, _owners, _targets
 
+# What it knows of a run, beside the list of cuts.
+_STATE = (
+    "scale",
+    "_best",
+    "_bad",
+    "_checks",
+    "_count",
+    "_looked",
+    "_resting",
+    "_seen",
+    "_sum",
+    "_total",
+)
+
 
 @register("callbacks", serializable=False)
 class ReduceOnPlateau(_owners.Mover):
@@ -175,6 +189,21 @@ class ReduceOnPlateau(_owners.Mover):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._best_weights = []
+
+    def get_state(self) -> dict[str, Any]:
+        """The cuts and what leads to the next, for `BackupAndRestore`."""
+        state = {name: getattr(self, name) for name in _STATE}
+        best = [value for _, value in self._best_weights]
+        return {**state, "cuts": [*self.cuts], "best_weights": best}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from the cuts and the patience of another `fit`."""
+        for name in _STATE:
+            setattr(self, name, state[name])
+        self.cuts = [*state["cuts"]]
+        best = state["best_weights"]
+        weights = self.model.weights if best else []
+        self._best_weights = list(zip(weights, best, strict=True))
 
     def described(self) -> str:
         return f"ReduceOnPlateau({self.monitor!r}, target={self.target!r})"

@@ -62,8 +62,9 @@ class SpikeGuard(keras.callbacks.Callback):
         decay: Share of the past that means and deviations keep at each step. Between 0
             and 1. Defaults to `0.97`.
         restore: Whether the model, when training is stopped, goes back to how it was
-            when the last epoch began that began after a good step. Takes a copy of
-            weights and optimizer in the host's memory. Defaults to `True`.
+            when the last epoch began that began after a good step (or where a run that
+            was cut off was resumed in it). Takes a copy of weights and optimizer in the
+            host's memory. Defaults to `True`.
 
     Attributes:
         skipped: How many steps were skipped in the last `fit`.
@@ -127,6 +128,7 @@ class SpikeGuard(keras.callbacks.Callback):
         limits = Limits(self.loss_z, self.gradient_z, self.warmup, self.decay)
         self._step = GuardedStep(self.model, limits)
         self._in_a_row = self._before = 0
+        self._counts = self._statistics = np.zeros(0)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch, self._before = epoch, self.skipped
@@ -160,6 +162,7 @@ class SpikeGuard(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._step is not None:
+            self.get_state()  # It may be asked for it once more.
             self._step.remove()
         self._step = self._snapshot = None
         if self.skipped:
@@ -189,10 +192,12 @@ class SpikeGuard(keras.callbacks.Callback):
 
     def get_state(self) -> dict[str, Any]:
         """What was skipped, and the means that spikes are measured by."""
-        assert self._step is not None  # Only a `fit` has a state.
+        if self._step is not None:
+            self._counts = np.array(self._step.counts)
+            self._statistics = np.array(self._step.statistics)
         return {
-            "counts": np.array(self._step.counts),
-            "statistics": np.array(self._step.statistics),
+            "counts": self._counts,
+            "statistics": self._statistics,
             "skips": [list(skip) for skip in self.skips],
             "before": self._before,
         }

@@ -72,6 +72,17 @@ class TimeStopping(keras.callbacks.Callback):
         if self._clock is not None:
             self._clock.validation_ends()
 
+    def get_state(self) -> dict[str, Any]:
+        """How much of the time is over, for `kopt.callbacks.BackupAndRestore`."""
+        clock = None if self._clock is None else self._clock.get_state()
+        return {"stopped": self.stopped, "clock": clock}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on with the time that is left; what lay in between does not count."""
+        self.stopped = state["stopped"]
+        if self._clock is not None and state["clock"] is not None:
+            self._clock.set_state(state["clock"])
+
     @classmethod
     def examples(cls) -> tuple[TimeStopping, ...]:
         """Ready callbacks, as the conformance tests use them."""

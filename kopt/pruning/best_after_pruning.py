@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from kopt import _checks
+from kopt import _callback_state, _checks
 from kopt._registry import register
 from kopt.pruning._progress import final_step, has_ended, next_step
 from kopt.pruning.callbacks import OfPrunedModels
@@ -113,6 +113,18 @@ class BestAfterPruning(OfPrunedModels):
 
     def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
         self._each("on_test_batch_end", batch, logs)
+
+    def get_state(self) -> dict[str, Any]:
+        """What it and the callbacks inside know of a run, for a backup."""
+        states = [_callback_state.state_of(callback) for callback in self.callbacks]
+        return {"counted": self._counted, "callbacks": states}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Know what was known in the run that goes on."""
+        self._counted = state["counted"]
+        for callback, inner in zip(self.callbacks, state["callbacks"], strict=True):
+            if inner is not None:
+                _callback_state.bring_back(callback, inner)
 
     def _pruned(self) -> bool:
         return all(has_ended(group) for group in self.groups)

@@ -134,6 +134,10 @@ class FreezeLate(keras.callbacks.Callback):
                 _checks.number(name, share, low=0, high=1)
         self.ranges_at = ranges_at
         self.batch_norm_at = batch_norm_at
+        self._statistics_frozen = False
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._statistics_frozen = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         epochs = self.params["epochs"]
@@ -142,4 +146,17 @@ class FreezeLate(keras.callbacks.Callback):
         if self.batch_norm_at is None:
             return
         if epoch == round(self.batch_norm_at * epochs):
-            freeze_batch_norm(self.model)
+            self._freeze_statistics()
+
+    def get_state(self) -> dict[str, Any]:
+        """What is frozen beside ranges, which are so in their variables."""
+        return {"statistics_frozen": self._statistics_frozen}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Freeze what was frozen in the run that goes on."""
+        if state["statistics_frozen"] and not self._statistics_frozen:
+            self._freeze_statistics()
+
+    def _freeze_statistics(self) -> None:
+        freeze_batch_norm(self.model)
+        self._statistics_frozen = True

@@ -98,6 +98,7 @@ class Tuner:
             seed=_checks.integer("seed", seed, low=0),
             callbacks=callbacks if callable(callbacks) else list(callbacks),
             fit_arguments=fit_arguments,
+            directory=self.directory,
         )
         self.initial = [dict(one) for one in initial]
 

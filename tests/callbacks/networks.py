@@ -28,7 +28,7 @@ def classes(count, number):
 
 def normal(scale, width=16):
     """Kernels that multiply the length of a vector by `scale`, in the mean."""
-    return keras.initializers.RandomNormal(stddev=scale / np.sqrt(width), seed=None)
+    return keras.initializers.RandomNormal(stddev=scale / np.sqrt(width))
 
 
 def sigmoids():
@@ -41,7 +41,7 @@ def growing():
 
 
 def growing_backwards():
-    """Linear layers between a first half that is squashed and a head."""
+    """Squashed layers with too large kernels: gradients grow towards the input."""
     return stack(20, "tanh", lambda place: normal(4.0))
 
 

@@ -9,6 +9,7 @@ import kopt
 from kopt._keras.model_state import (
     make_unseeded_generator,
     model_state,
+    moved_by_passes,
     other_variables,
     state_kept,
 )
@@ -133,3 +134,16 @@ def test_masks_belong_to_a_model_but_no_pass_reads_them():
     masks = {id(one.mask) for one in constraints if one is not None}
     assert masks and masks <= ids(model_state(model))
     assert not masks & ids(other_variables(model))
+
+
+def test_a_pass_moves_statistics_seeds_and_metrics_but_no_frozen_weight():
+    norm, drop = keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)
+    frozen = keras.layers.Dense(3, trainable=False)
+    model = keras.Sequential([keras.Input((2,)), frozen, norm, drop])
+    model.add(keras.layers.Dense(1))
+    model.compile("sgd", "mse", metrics=["mae"])
+    model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)
+    moved = ids(moved_by_passes(model))
+    assert moved >= ids([*norm.non_trainable_variables, drop.seed_generator.state])
+    assert moved >= ids(model.metrics_variables)
+    assert not moved & ids([*frozen.variables, *model.trainable_variables])

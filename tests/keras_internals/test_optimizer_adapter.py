@@ -3,6 +3,9 @@
 import keras
 import pytest
 
+import kopt
+from kopt._keras.optimizer_adapter import variables_of
+
 BASE = keras.optimizers.Optimizer
 
 
@@ -44,3 +47,10 @@ def test_keras_still_keeps_these_lists_when_built(attribute):
     optimizer = keras.optimizers.SGD(use_ema=True, gradient_accumulation_steps=2)
     optimizer.build([keras.Variable([1.0])])
     assert len(getattr(optimizer, attribute)) == 1
+
+
+@pytest.mark.parametrize("kind", [keras.optimizers.Adam, kopt.Adam])
+def test_a_built_optimizer_tells_the_weights_that_it_keeps_state_for(kind):
+    weights, optimizer = [keras.Variable([1.0]), keras.Variable([2.0])], kind()
+    optimizer.build(weights)
+    assert [id(one) for one in variables_of(optimizer)] == [id(one) for one in weights]

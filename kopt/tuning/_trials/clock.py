@@ -65,7 +65,12 @@ def counted(trials: Sequence[FrozenTrial]) -> int:
 
 def epochs(trials: Sequence[FrozenTrial]) -> int:
     """Epochs that all trials have trained, those of failed ones included."""
-    return sum(len(trial.intermediate_values) for trial in trials)
+    return sum(
+        len(trial.intermediate_values)
+        # Those of an earlier attempt are in that one, too.
+        - trial.user_attrs.get(records.RESUMED_AFTER, 0)
+        for trial in trials
+    )
 
 
 def seconds(trials: Sequence[FrozenTrial]) -> float:

@@ -55,6 +55,8 @@ class Recorder(keras.callbacks.Callback):
         self.history: dict[str, list[float | None]] = {}
         self.best_weights: list[np.ndarray] | None = None
         self.is_pruned = False
+        # What Optuna was told, by epochs.
+        self._reports: list[tuple[int, float]] = []
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -79,12 +81,39 @@ class Recorder(keras.callbacks.Callback):
         elif self._first_expected is not None and epoch >= self._first_expected:
             raise not_logged(self._objective.name, numbers)
 
+    def get_state(self) -> dict[str, Any]:
+        """What is known of the trial after an epoch, for its backup."""
+        return {
+            "epochs": self._epochs,
+            "values": self.values,
+            "history": self.history,
+            "best_weights": self.best_weights,
+            "is_pruned": self.is_pruned,
+            "reports": self._reports,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on after that epoch, in another trial that repeats the one cut off."""
+        self._epochs = state["epochs"]
+        self.values, self.history = list(state["values"]), state["history"]
+        self.best_weights = state["best_weights"]
+        self.is_pruned = state["is_pruned"]
+        known = {epoch for epoch, _ in self._reports}
+        for epoch, value in state["reports"]:
+            if epoch not in known:
+                self._report(epoch, value)
+        self._trial.set_user_attr(records.RESUMED_AFTER, self._epochs)
+
     def is_better(self, value: float, than: float) -> bool:
         return value > than if self._objective.direction == "max" else value < than
 
     def best_value(self) -> float:
         choose = max if self._objective.direction == "max" else min
         return choose(self.values)
+
+    def _report(self, epoch: int, value: float) -> None:
+        self._reports.append((epoch, value))
+        self._trial.report(value, step=epoch)
 
     def _is_last(self, epoch: int) -> bool:
         return epoch + 1 == (self.params or {}).get("epochs")
@@ -100,7 +129,7 @@ class Recorder(keras.callbacks.Callback):
         ):
             self.best_weights = [np.array(one) for one in self.model.get_weights()]
         self.values.append(value)
-        self._trial.report(value, step=self._epochs)
+        self._report(self._epochs, value)
         # The pruner sees the last epoch too, but there is nothing left to save.
         if self._trial.should_prune() and not is_last:
             self.is_pruned = True

@@ -21,6 +21,8 @@ WHY = "kopt:why"
 # Of a trial.
 RETRY_OF = "kopt:retry_of"
 CUT_OFF = "kopt:cut_off"
+# How many epochs of an earlier attempt a trial went on after.
+RESUMED_AFTER = "kopt:resumed_after"
 FOLDER = "kopt:folder"
 GIVEN = "kopt:given"
 VALUES = "kopt:values"
@@ -29,6 +31,8 @@ SECONDS = "kopt:seconds"
 SCORE = "kopt:score"
 FAILURE = "kopt:failure"
 REASON = "kopt:reason"
+# The name under which Keras Tuner knows a trial.
+TOLD_AS = "kopt:told_as"
 
 # Failures that say something about the configuration itself.
 INFEASIBLE = ("not finite", "out of memory", "refused")

@@ -7,6 +7,7 @@ import math
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,7 +23,9 @@ from kopt.tuning._trials.clock import Clock, OutOfTime
 from kopt.tuning._trials.data import fit_data
 from kopt.tuning._trials.errors import ObjectiveError, SpaceError
 from kopt.tuning._trials.recorder import Recorder, TrialFailed, not_logged
+from kopt.tuning._trials.resumption import Resumption, backs_up
 from kopt.tuning._trials.space import Space
+from kopt.tuning._trials.study import say
 from kopt.tuning.budget import Budget
 
 # What is wrong with the search as a whole, whatever the configuration.
@@ -41,6 +44,8 @@ class Task:
     seed: int
     callbacks: Any
     fit_arguments: Mapping[str, Any]
+    # Where trials are backed up.
+    directory: Path
     # Called with the names met so far, when the model of a trial has been built.
     after_build: Callable[[Space], None] = field(default=lambda space: None)
 
@@ -87,6 +92,7 @@ def _trained(
         model = task.hypermodel.build(hp)
         task.after_build(space)
         arguments = _fit_arguments(task, trial, hp, recorder)
+        arguments[1]["callbacks"] += _backup(task, trial, arguments[1]["callbacks"])
         keras.utils.set_random_seed(seed)
         result = task.hypermodel.fit(hp, model, *arguments[0], **arguments[1])
     except OutOfTime as cut:
@@ -100,6 +106,27 @@ def _trained(
         raise optuna.TrialPruned
     score = _score(task, recorder, result)
     return Outcome(_at_best(model, recorder), score)
+
+
+def resumption(task: Task, study: optuna.Study) -> Resumption:
+    """The backups of a study's trials."""
+    return Resumption(task.directory, study, lambda text: say(study, text))
+
+
+def _backup(task: Task, trial: optuna.Trial, callbacks: list[Any]) -> list[Any]:
+    """The callback by which a trial goes on where it was cut off, if it can."""
+    if any(backs_up(one) for one in callbacks):
+        return []
+    if trains_itself(task.hypermodel):
+        if records.RETRY_OF in trial.user_attrs:
+            say(
+                trial.study,
+                f"Trial {trial.number} was cut off, and starts anew: the hypermodel "
+                "has a `fit` of its own. Give its callbacks a "
+                "kopt.callbacks.BackupAndRestore to have it go on.",
+            )
+        return []
+    return [resumption(task, trial.study).backup(trial)]
 
 
 def refitted(task: Task, values: Mapping[str, Any], seed: int) -> Outcome:

@@ -20,7 +20,7 @@ from kopt.tuning._trials.clock import Clock, OutOfTime
 from kopt.tuning._trials.data import fingerprint, takes_hp
 from kopt.tuning._trials.errors import SearchError, SpaceError
 from kopt.tuning._trials.recorder import TrialFailed
-from kopt.tuning._trials.run import FATAL, as_failure, run, trains_itself
+from kopt.tuning._trials.run import FATAL, as_failure, resumption, run, trains_itself
 from kopt.tuning._trials.space import Space
 from kopt.tuning._trials.study import opened, repeat_cut_off, say, storage_of
 from kopt.tuning.grid import Grid
@@ -69,6 +69,7 @@ class Search:
         while not (reason := self._end()):
             self._study.optimize(self._objective, n_trials=1, catch=(TrialFailed,))
             self._checkpoints.sweep()
+            resumption(self._task, self._study).sweep()
             self._free_memory()
             self._check_failures()
             self._check_space(is_whole=True)
