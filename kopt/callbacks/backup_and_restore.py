@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import keras
 
 from kopt import _checks
 from kopt._registry import register
-from kopt.callbacks._resuming.run import Refusal, Run
+from kopt.callbacks._resuming.checks import Refusal
+from kopt.callbacks._resuming.run import Run
 
 _FILE = "training.backup"
 
@@ -132,5 +134,5 @@ class BackupAndRestore(keras.callbacks.Callback):
     @classmethod
     def examples(cls) -> tuple[BackupAndRestore, ...]:
         """Ready callbacks, as the conformance tests use them."""
-        folder = Path(tempfile.mkdtemp(prefix="kopt-"))
+        folder = Path(tempfile.gettempdir()) / f"kopt-{uuid.uuid4().hex[:12]}"
         return (cls(folder / "a"), cls(folder / "b", save_freq=5))

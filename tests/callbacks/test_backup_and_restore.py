@@ -351,6 +351,8 @@ def test_a_frequency_is_epoch_or_a_number():
 
 SCRIPT = """
 import os
+import random
+import signal
 import sys
 from pathlib import Path
 
