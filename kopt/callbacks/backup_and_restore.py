@@ -131,6 +131,15 @@ class BackupAndRestore(keras.callbacks.Callback):
         """Act on a backup that cannot be resumed: an error."""
         raise refusal
 
+    def failed(self, error: OSError | TypeError) -> None:
+        """Act on a backup that could not be written: training is worth more."""
+        if isinstance(error, TypeError):
+            raise error  # A state that no backup can hold.
+        self.warn(
+            f"The backup {str(self.file)!r} could not be written: {error}. Training "
+            "continues; an interruption would go back to the backup before."
+        )
+
     @classmethod
     def examples(cls) -> tuple[BackupAndRestore, ...]:
         """Ready callbacks, as the conformance tests use them."""

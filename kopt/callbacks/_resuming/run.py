@@ -40,6 +40,10 @@ class Owner(Protocol):
         """Act on a backup that cannot be resumed; if this returns, the run is new."""
         ...
 
+    def failed(self, error: OSError | TypeError) -> None:
+        """Act on a backup that could not be written."""
+        ...
+
 
 class Run:
     """A `fit`, from the `on_train_begin` of the callback that backs it up.
@@ -136,8 +140,11 @@ class Run:
             "pipeline": variables.values(self._data.variables),
             "start": self._start,
         }
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        container.write(self._path, checks.stamped(tree))
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            container.write(self._path, checks.stamped(tree))
+        except (OSError, TypeError) as error:
+            self._owner.failed(error)
         self._since = 0
 
     def _mark_start(self) -> None:
