@@ -1,12 +1,16 @@
-"""The loop of a search: which trial is next, when it ends, what a failure means."""
+"""The loop of a worker: when the search ends, and what a failure means."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
 
 from kopt.tuning._network import NetworkHyperModel
 from kopt.tuning._samplers.auto import Auto
@@ -16,35 +20,41 @@ from kopt.tuning._samplers.untried import is_left
 from kopt.tuning._trials import clock as spending
 from kopt.tuning._trials import records
 from kopt.tuning._trials.checkpoints import Checkpoints
-from kopt.tuning._trials.clock import Clock, OutOfTime
+from kopt.tuning._trials.clock import Clock, OutOfTime, TrialLost
 from kopt.tuning._trials.data import fingerprint, takes_hp
 from kopt.tuning._trials.errors import SearchError, SpaceError
 from kopt.tuning._trials.recorder import TrialFailed
 from kopt.tuning._trials.run import FATAL, as_failure, run, trains_itself
 from kopt.tuning._trials.space import Space
-from kopt.tuning._trials.study import opened, repeat_cut_off, say, storage_of
+from kopt.tuning._trials.study import opened, say
+from kopt.tuning._workers.folder import Worker
+from kopt.tuning._workers.pulse import Pulse
+from kopt.tuning._workers.queue import Queue
+from kopt.tuning._workers.storages import storage_of
+from kopt.tuning._workers.twins import TrialTwice, check_twins, note_drawn
 from kopt.tuning.grid import Grid
 
 _FAILURES_IN_A_ROW = 10
 _SECONDS_BETWEEN_COLLECTIONS = 10
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class Search:
-    """One run of a search over a study that may have a past.
+    """One worker's run of a search over a study that may have a past.
 
     Args:
         tuner: The tuner with the user's arguments.
-        folder: The name of the folder that is held.
+        worker: The worker, in its folder.
     """
 
-    def __init__(self, tuner: Any, folder: str):
+    def __init__(self, tuner: Any, worker: Worker):
         self._tuner = tuner
         self._task = tuner.task
         self._budget = tuner.budget
-        self._folder = folder
-        storage = storage_of(tuner.storage, tuner.directory)
+        self._worker = worker
+        self._storage = storage_of(tuner.storage, tuner.directory)
         self._study = opened(
-            storage,
+            self._storage,
             tuner.name,
             self._task.objective,
             self._task.seed,
@@ -61,19 +71,92 @@ class Search:
         self._failures = 0
         self._first_failure: TrialFailed | None = None
         self._task.after_build = self._check_space_of_build
+        self._given = self._initial()
 
-    def run(self) -> None:
-        """Run trials until the budget or the space is used up."""
-        self._line_up()
-        self._clock = Clock(self._budget, spending.seconds(self._trials()))
-        while not (reason := self._end()):
-            self._study.optimize(self._objective, n_trials=1, catch=(TrialFailed,))
-            self._checkpoints.sweep()
-            self._free_memory()
-            self._check_failures()
-            self._check_space(is_whole=True)
-            self._space.resumed = False
-        say(self._study, f"The search ended: {reason}.")
+    def run(self, until: Callable[[int], bool] = lambda trials: False) -> bool:
+        """Run trials until the budget or the space is used up, by all workers.
+
+        Args:
+            until: Told after each trial how many this worker has run; whether another
+                worker is to take its place.
+
+        Returns:
+            Whether another worker is to go on.
+        """
+        self._clock = Clock(self._budget, spending.spent(self._trials()))
+        pulse = Pulse(self._study, self._storage, self._clock, self._tuner.grace)
+        epochs = self._task.fit_arguments.get("epochs", 1)
+        self._queue = Queue(
+            self._study,
+            self._storage,
+            self._worker,
+            pulse,
+            self._clock,
+            self._budget,
+            epochs,
+            {records.DRAWN: self._may_ask_later() and records.LATER},
+            self._say,
+        )
+        done = 0
+        with pulse.beating():
+            while (trial := self._next()) is not None:
+                pulse.start(trial)
+                try:
+                    self._take(trial)
+                finally:
+                    pulse.stop()
+                self._checkpoints.sweep()
+                self._free_memory()
+                self._check_failures()
+                self._check_space(is_whole=True)
+                self._space.resumed = False
+                done += 1
+                if until(done):
+                    return True
+        return False
+
+    def _next(self) -> optuna.Trial | None:
+        """The next trial of this worker; `None` when the search has ended.
+
+        A worker without a trial stays until those of the others have ended: should one
+        of them be lost, it is run again here.
+        """
+        pause = 0.05
+        while True:
+            self._queue.bury()
+            if reason := self._end(self._trials()):
+                say(self._study, f"The search ended: {reason}.")
+                return None
+            self._space.refresh()
+            if any(trial.state == TrialState.RUNNING for trial in self._trials()):
+                # The others' space is no earlier one.
+                self._space.resumed = False
+            if (trial := self._queue.next()) is not None:
+                return trial
+            time.sleep(pause)
+            pause = min(2 * pause, _SECONDS_BETWEEN_LOOKS)
+
+    def _take(self, trial: optuna.Trial) -> None:
+        """Run a trial and tell the study how it ended."""
+        score = None
+        try:
+            score = self._objective(trial)
+            state = TrialState.COMPLETE
+        except optuna.TrialPruned:
+            state = TrialState.PRUNED
+        except (TrialFailed, TrialTwice):
+            state = TrialState.FAIL
+        except (TrialLost, UpdateFinishedTrialError):
+            state = None
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._queue.tell(trial, TrialState.FAIL)
+            raise
+        if state is None or not self._queue.tell(trial, state, score):
+            self._say(
+                f"Trial {trial.number} was called dead while its worker was late, and "
+                "runs again. If this happens often, give the search a longer `grace`."
+            )
 
     def _free_memory(self) -> None:
         # Models have circular references. To look through everything takes a part of a
@@ -103,20 +186,8 @@ class Search:
         pruner = self._tuner.pruner.pruner(epochs, self._study)
         return MeasuredPruner(pruner, self._say)
 
-    def _line_up(self) -> None:
-        again = repeat_cut_off(self._study, self._folder)
-        if again:
-            self._say(f"{again} trials that were cut off run again.")
-        # All of them, though an earlier run may have ended in between.
-        trials = [t for t in self._trials() if records.RETRY_OF not in t.user_attrs]
-        given = sum(records.GIVEN in trial.user_attrs for trial in trials)
-        if len(trials) > given:
-            return
-        for values in self._initial()[given:]:
-            self._study.enqueue_trial({}, user_attrs={records.GIVEN: values})
-
-    def _initial(self) -> list[dict[str, Any]]:
-        """The configurations that the search begins with."""
+    def _initial(self) -> Sequence[dict[str, Any]]:
+        """The configurations of the first places of the search."""
         hypermodel = self._task.hypermodel
         usual = isinstance(hypermodel, NetworkHyperModel)
         if self._tuner.initial or not usual or self._tuner.sampler != "auto":
@@ -124,14 +195,15 @@ class Search:
         self._say("The usual configuration of the hypermodel comes first.")
         return [dict(hypermodel.space().values)]
 
-    def _end(self) -> str | None:
-        """Why no further trial is to start; `None` if one is."""
-        trials = self._trials()
+    def _end(self, trials: list[FrozenTrial]) -> str | None:
+        """Why no further trial is to start, here or elsewhere; `None` if one may."""
         count = spending.counted(trials)
         if self._budget.trials is not None and count >= self._budget.trials:
             return f"{count} trials are done"
         if self._clock.left <= spending.shortest(trials):
             return "its minutes are used up"
+        if any(trial.state == TrialState.RUNNING for trial in trials):
+            return None  # Another worker's, which may yet run again.
         if self._budget.epochs is not None:
             next_ones = self._task.fit_arguments.get("epochs", 1)
             if spending.epochs(trials) + next_ones > self._budget.epochs:
@@ -141,9 +213,16 @@ class Search:
         return None
 
     def _objective(self, trial: optuna.Trial) -> float:
-        trial.set_user_attr(records.FOLDER, self._folder)
         trials = self._trials()
         place = records.ordinal(trials, trials[trial.number])
+        if records.GIVEN not in trial.user_attrs and place < len(self._given):
+            trial.set_user_attr(records.GIVEN, self._given[place])
+        self._beside = [
+            other.number
+            for other in trials[: trial.number]
+            if other.state == TrialState.RUNNING
+        ]
+        self._trial = trial
         try:
             outcome = run(self._task, trial, place, self._space, self._clock)
         except optuna.TrialPruned:
@@ -155,15 +234,20 @@ class Search:
         except TrialFailed as failure:
             self._failed(trial, failure)
             raise
-        except FATAL:
-            trial.set_user_attr(records.CUT_OFF, True)
+        except (TrialLost, UpdateFinishedTrialError):
+            raise
+        except TrialTwice as twice:
+            trial.set_user_attr(records.CUT_OFF, str(twice))
+            raise
+        except FATAL as error:
+            trial.set_user_attr(records.CUT_OFF, f"{type(error).__name__}: {error}")
             raise
         except Exception as error:
             told = as_failure(error)
             self._failed(trial, told)
             raise told from error
-        except BaseException:  # the user's interruption
-            trial.set_user_attr(records.CUT_OFF, True)
+        except BaseException:
+            trial.set_user_attr(records.CUT_OFF, "its worker was interrupted")
             raise
         self._failures, self._first_failure = 0, None
         self._checkpoints.offer(trial.number, outcome.model, outcome.score)
@@ -182,7 +266,7 @@ class Search:
         nothing_else = not spending.shortest(self._trials())
         if cut.of_search and not (nothing_else and cut.outcome):
             # It runs again if the search goes on.
-            trial.set_user_attr(records.CUT_OFF, True)
+            trial.set_user_attr(records.CUT_OFF, f"by {cut}")
             return TrialFailed("cut off", str(cut))
         if cut.outcome:
             trial.set_user_attr(records.SCORE, cut.outcome.score)
@@ -197,8 +281,20 @@ class Search:
             ) from self._first_failure
 
     def _check_space_of_build(self, space: Space) -> None:
-        more = trains_itself(self._task.hypermodel) or takes_hp(self._task.data)
-        self._check_space(is_whole=not more)
+        self._check_space(is_whole=not self._may_ask_later())
+        if self._may_ask_later():
+            self._clock.at_first_batch = self._end_of_drawing
+        else:
+            self._end_of_drawing()
+
+    def _end_of_drawing(self) -> None:
+        note_drawn(self._trial)
+        if self._beside and self._space.size() is not None:
+            check_twins(self._study, self._trial.number, self._beside)
+
+    def _may_ask_later(self) -> bool:
+        """Whether names may be asked for after the model was built."""
+        return trains_itself(self._task.hypermodel) or takes_hp(self._task.data)
 
     def _check_space(self, is_whole: bool) -> None:
         """Refuse a space that is empty, or too large for a grid.
