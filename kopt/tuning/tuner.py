@@ -17,7 +17,7 @@ from kopt.tuning.results import Results
 
 @register("tuning", serializable=False)
 class Tuner:
-    """A search for the hyperparameters of a Keras model, on one machine.
+    """A search for the hyperparameters of a Keras model.
 
     What `kopt.tuning.tune` makes and runs; its arguments are described there. To look
     at a search before it runs, or to run it in several calls.
@@ -108,10 +108,11 @@ class Tuner:
         self.n_jobs = _checks.integer("n_jobs", n_jobs, low=1)
 
     def search(self) -> Results:
-        """Run the search to the end of its budget, from where it stands.
+        """Run the search to the end of its budget, as one of its workers.
 
         Raises:
-            OSError: If the storage cannot be used, or the folder is in use.
+            OSError: If the storage cannot be used.
+            TypeError: If something cannot be sent to the workers of `n_jobs`.
             ValueError: If the objective is never logged, or the space is not the
                 one of the study.
             RuntimeError: If the first ten trials fail, or the study is about something

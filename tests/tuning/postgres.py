@@ -49,7 +49,7 @@ class Server:
         if not self._data.exists():
             secret = self._folder / "secret"
             secret.write_text(PASSWORD)
-            os.chmod(secret, 0o644)
+            secret.chmod(0o644)
             self._run("initdb", "-D", self._data, "-A", "scram-sha-256", "-U", USER,
                       "--pwfile", secret, "--no-sync", "-E", "UTF8")  # fmt: skip
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self._folder}"

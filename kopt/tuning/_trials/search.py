@@ -5,24 +5,27 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from kopt.tuning._network import NetworkHyperModel
-from kopt.tuning._samplers.auto import Auto
-from kopt.tuning._samplers.measured_pruner import MeasuredPruner
 from kopt.tuning._samplers.seeded import SeededSampler
-from kopt.tuning._samplers.untried import is_left
 from kopt.tuning._trials import clock as spending
 from kopt.tuning._trials import records
 from kopt.tuning._trials.checkpoints import Checkpoints
+from kopt.tuning._trials.choices import (
+    check_space,
+    initial_of,
+    pruner_of,
+    strategy_of,
+)
 from kopt.tuning._trials.clock import Clock, OutOfTime, TrialLost
 from kopt.tuning._trials.data import fingerprint, takes_hp
-from kopt.tuning._trials.errors import SearchError, SpaceError
+from kopt.tuning._trials.ending import end_of, is_exhausted
+from kopt.tuning._trials.errors import SearchError
 from kopt.tuning._trials.recorder import TrialFailed
 from kopt.tuning._trials.run import FATAL, as_failure, run, trains_itself
 from kopt.tuning._trials.space import Space
@@ -32,7 +35,6 @@ from kopt.tuning._workers.pulse import Pulse
 from kopt.tuning._workers.queue import Queue
 from kopt.tuning._workers.storages import storage_of
 from kopt.tuning._workers.twins import TrialTwice, check_twins, note_drawn
-from kopt.tuning.grid import Grid
 
 _FAILURES_IN_A_ROW = 10
 _SECONDS_BETWEEN_COLLECTIONS = 10
@@ -61,17 +63,18 @@ class Search:
             fingerprint(self._task.data),
         )
         self._space = Space(self._study)
-        self._strategy = self._chosen_strategy()
+        self._strategy = strategy_of(tuner, self._space, self._say)
         self._study.sampler = SeededSampler(
             self._strategy, self._task.seed, self._study
         )
-        self._study.pruner = self._chosen_pruner()
+        self._study.pruner = pruner_of(tuner, self._study, self._say)
         self._checkpoints = Checkpoints(tuner.directory, self._study, tuner.keep)
         self._collected = time.monotonic()
         self._failures = 0
         self._first_failure: TrialFailed | None = None
         self._task.after_build = self._check_space_of_build
-        self._given = self._initial()
+        self._epochs = self._task.fit_arguments.get("epochs", 1)
+        self._given = initial_of(tuner, self._say)
 
     def run(self, until: Callable[[int], bool] = lambda trials: False) -> bool:
         """Run trials until the budget or the space is used up, by all workers.
@@ -85,7 +88,6 @@ class Search:
         """
         self._clock = Clock(self._budget, spending.spent(self._trials()))
         pulse = Pulse(self._study, self._storage, self._clock, self._tuner.grace)
-        epochs = self._task.fit_arguments.get("epochs", 1)
         self._queue = Queue(
             self._study,
             self._storage,
@@ -93,7 +95,7 @@ class Search:
             pulse,
             self._clock,
             self._budget,
-            epochs,
+            self._epochs,
             {records.DRAWN: self._may_ask_later() and records.LATER},
             self._say,
         )
@@ -108,7 +110,7 @@ class Search:
                 self._checkpoints.sweep()
                 self._free_memory()
                 self._check_failures()
-                self._check_space(is_whole=True)
+                check_space(self._space, self._strategy, self._budget, is_whole=True)
                 self._space.resumed = False
                 done += 1
                 if until(done):
@@ -124,14 +126,16 @@ class Search:
         pause = 0.05
         while True:
             self._queue.bury()
-            if reason := self._end(self._trials()):
+            trials = self._trials()
+            if reason := end_of(trials, self._budget, self._clock, self._epochs):
                 say(self._study, f"The search ended: {reason}.")
                 return None
             self._space.refresh()
-            if any(trial.state == TrialState.RUNNING for trial in self._trials()):
+            if any(trial.state == TrialState.RUNNING for trial in trials):
                 # The others' space is no earlier one.
                 self._space.resumed = False
-            if (trial := self._queue.next()) is not None:
+            trial = None if is_exhausted(trials) else self._queue.next()
+            if trial is not None:
                 return trial
             time.sleep(pause)
             pause = min(2 * pause, _SECONDS_BETWEEN_LOOKS)
@@ -167,50 +171,6 @@ class Search:
 
     def _trials(self) -> list[optuna.trial.FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
-
-    def _chosen_strategy(self) -> Any:
-        if self._tuner.sampler == "auto":
-            return Auto(self._budget.trials, self._space, self._say)
-        self._say(f"{self._tuner.sampler!r}: as given.")
-        if not getattr(self._tuner.sampler, "is_repeatable", True):
-            self._say(
-                "A finished sampler proposes something else after a restart. Give its "
-                "class, or a function of a seed."
-            )
-        return self._tuner.sampler
-
-    def _chosen_pruner(self) -> optuna.pruners.BasePruner:
-        if self._tuner.pruner is None:
-            return optuna.pruners.NopPruner()
-        epochs = self._task.fit_arguments.get("epochs", 1)
-        pruner = self._tuner.pruner.pruner(epochs, self._study)
-        return MeasuredPruner(pruner, self._say)
-
-    def _initial(self) -> Sequence[dict[str, Any]]:
-        """The configurations of the first places of the search."""
-        hypermodel = self._task.hypermodel
-        usual = isinstance(hypermodel, NetworkHyperModel)
-        if self._tuner.initial or not usual or self._tuner.sampler != "auto":
-            return self._tuner.initial
-        self._say("The usual configuration of the hypermodel comes first.")
-        return [dict(hypermodel.space().values)]
-
-    def _end(self, trials: list[FrozenTrial]) -> str | None:
-        """Why no further trial is to start, here or elsewhere; `None` if one may."""
-        count = spending.counted(trials)
-        if self._budget.trials is not None and count >= self._budget.trials:
-            return f"{count} trials are done"
-        if self._clock.left <= spending.shortest(trials):
-            return "its minutes are used up"
-        if any(trial.state == TrialState.RUNNING for trial in trials):
-            return None  # Another worker's, which may yet run again.
-        if self._budget.epochs is not None:
-            next_ones = self._task.fit_arguments.get("epochs", 1)
-            if spending.epochs(trials) + next_ones > self._budget.epochs:
-                return f"{spending.epochs(trials)} epochs are trained"
-        if (tried := records.tried(trials)) and not is_left(tried, {}):
-            return "all of the space has been tried"
-        return None
 
     def _objective(self, trial: optuna.Trial) -> float:
         trials = self._trials()
@@ -281,7 +241,9 @@ class Search:
             ) from self._first_failure
 
     def _check_space_of_build(self, space: Space) -> None:
-        self._check_space(is_whole=not self._may_ask_later())
+        check_space(
+            space, self._strategy, self._budget, is_whole=not self._may_ask_later()
+        )
         if self._may_ask_later():
             self._clock.at_first_batch = self._end_of_drawing
         else:
@@ -295,30 +257,6 @@ class Search:
     def _may_ask_later(self) -> bool:
         """Whether names may be asked for after the model was built."""
         return trains_itself(self._task.hypermodel) or takes_hp(self._task.data)
-
-    def _check_space(self, is_whole: bool) -> None:
-        """Refuse a space that is empty, or too large for a grid.
-
-        Args:
-            is_whole: Whether all names can have been asked for by now.
-        """
-        if is_whole and not self._space.names():
-            raise SpaceError(
-                "The model asks `hp` for nothing that could be searched. Ask it for at "
-                'least one value: hp.Float("learning_rate", 1e-4, 1e-1, '
-                'sampling="log").'
-            )
-        if not isinstance(self._strategy, Grid) or self._budget.trials is None:
-            return
-        size = self._space.size()
-        if size is not None and size > self._budget.trials:
-            raise SpaceError(
-                f"The grid has {size} configurations, and the budget "
-                f"{self._budget.trials} trials. Raise `trials`, take values out of the "
-                "space, or take a sampler that does not need all of them: Random(), "
-                "Sobol(), TPE(), Bayesian(). Names that belong to some values of "
-                "another name only count less in `hp.conditional_scope(...)`."
-            )
 
     def _say(self, text: str) -> None:
         say(self._study, text)

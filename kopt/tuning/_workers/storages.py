@@ -6,6 +6,7 @@ import random
 import sqlite3
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,9 @@ def storage_of(storage: Any, folder: Path) -> PatientStorage:
     """
     if storage is None:
         path = (folder / "study.db").resolve()
-        made = _made(f"sqlite:///{path}", str(path), {"creator": _ahead(path)})
-        return PatientStorage(made, repr(str(path)), is_private=True)
+        shown = repr(str(path))
+        made = _made(f"sqlite:///{path}", shown, {"creator": _ahead(path)})
+        return _patient(made, shown, is_private=True)
     if isinstance(storage, str):
         return _from_address(storage)
     if not isinstance(storage, BaseStorage):
@@ -82,18 +84,25 @@ def _from_address(address: str) -> PatientStorage:
         arguments["timeout"] = _WAIT_FOR_LOCK
     if url.drivername in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
         arguments = {k: v for k, v in _LIBPQ.items() if k not in url.query}
-    return PatientStorage(_made(address, shown, {"connect_args": arguments}), shown)
+    return _patient(_made(address, shown, {"connect_args": arguments}), shown)
 
 
-def _made(address: str, shown: str, arguments: dict[str, Any]) -> BaseStorage:
+def _patient(made: RDBStorage, shown: str, is_private: bool = False) -> PatientStorage:
+    inner = optuna.storages.get_storage(made)
+    storage = PatientStorage(inner, shown, is_private=is_private)
+    # A server keeps a connection for as long as nobody closes it.
+    weakref.finalize(storage, made.engine.dispose)
+    return storage
+
+
+def _made(address: str, shown: str, arguments: dict[str, Any]) -> RDBStorage:
     """A storage in a database, whose tables are made unless they are there."""
     # Optuna takes braces for places to fill in.
     address = address.replace("{", "{{").replace("}", "}}")
     for attempt in range(_ATTEMPTS):
         try:
             with _MAKING:
-                made = RDBStorage(address, engine_kwargs=dict(arguments))
-            return optuna.storages.get_storage(made)
+                return RDBStorage(address, engine_kwargs=dict(arguments))
         except ImportError as error:
             raise StorageError(
                 f"The driver of the storage {shown} is not installed: {error}. For "
