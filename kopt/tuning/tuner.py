@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,7 @@ class Tuner:
         return self.results()
 
     def _start_workers(self) -> None:
+        from kopt.tuning._trials.clock import spent
         from kopt.tuning._trials.data import fingerprint
         from kopt.tuning._trials.study import opened
         from kopt.tuning._workers.pool import Pool
@@ -139,7 +141,8 @@ class Tuner:
         self.directory.mkdir(parents=True, exist_ok=True)
         # Here first, so that what is wrong with it is said once.
         storage = shared_storage_of(self.storage, self.directory)
-        opened(storage, self.name, task.objective, task.seed, fingerprint(task.data))
+        data = fingerprint(task.data)
+        study = opened(storage, self.name, task.objective, task.seed, data)
         parts = {
             "model_or_build": task.hypermodel,
             "data": task.data,
@@ -158,7 +161,14 @@ class Tuner:
             "grace": self.grace,
             **task.fit_arguments,
         }
-        Pool(parts, self.n_jobs, self.directory).run()
+        trials = partial(study.get_trials, deepcopy=False)
+        Pool(
+            parts,
+            self.n_jobs,
+            self.directory,
+            begun=lambda: len(trials()),
+            spent=spent(trials()),
+        ).run()
 
     def results(self) -> Results:
         """What the search has found so far."""

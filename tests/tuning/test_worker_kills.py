@@ -144,13 +144,13 @@ def test_a_worker_that_is_killed_at_a_named_moment_loses_nothing(
 
 
 def test_the_last_trial_is_not_lost_with_its_worker(nursery, storage, tmp_path):
-    alive = nursery.start(storage, tmp_path / "a", 2)
-    time.sleep(0.1)
-    # Whichever of the two trials it has: the other one waits for it, and runs it again.
-    dead = nursery.start(storage, tmp_path / "b", 2, moment="told")
+    dead = nursery.start(storage, tmp_path / "a", 1, moment="told")
+    while not _trials(storage, tmp_path):
+        time.sleep(0.02)
+    alive = nursery.start(storage, tmp_path / "b", 1)
     assert nursery.wait(alive)
     assert not nursery.wait(dead)
-    check(storage, tmp_path / "a", 2)
+    check(storage, tmp_path / "b", 1)
 
 
 def test_workers_that_start_together_make_the_tables_once(nursery, storage, tmp_path):
@@ -201,15 +201,17 @@ def test_twenty_kills_at_random_moments_lose_nothing(nursery, storage, tmp_path,
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_server_that_is_restarted_costs_a_pause(nursery, server, tmp_path, mode):
     storage = server.create(f"study{next(_databases)}")
-    workers = [nursery.start(storage, tmp_path, 15) for _ in range(3)]
+    workers = [nursery.start(storage, tmp_path, 40) for _ in range(3)]
     while len(_trials(storage, tmp_path)) < 4:
         time.sleep(0.05)
     server.stop(mode)
-    time.sleep(2 * GRACE)
-    assert all(nursery.lives(worker) for worker in workers)
-    server.start()
+    try:
+        time.sleep(2 * GRACE)
+        assert all(nursery.lives(worker) for worker in workers)
+    finally:
+        server.start()
     assert all(nursery.wait(worker) for worker in workers)
-    results = check(storage, tmp_path, 15)
+    results = check(storage, tmp_path, 40)
     # Longer away than the grace, and yet nobody was called dead.
     assert not any("no sign of life" in line for line in results.why())
 

@@ -48,6 +48,10 @@ class Clock:
         """Seconds of the search until now, over all of its restarts."""
         return time.monotonic() - self._started
 
+    def catch_up(self, spent: float) -> None:
+        """Take over what another worker has noted, if its clock is ahead."""
+        self._started -= max(spent - self.elapsed, 0.0)
+
     def start_trial(self) -> None:
         self._trial_started = time.monotonic()
         self.at_first_batch = None

@@ -76,17 +76,21 @@ class Search:
         self._epochs = self._task.fit_arguments.get("epochs", 1)
         self._given = initial_of(tuner, self._say)
 
-    def run(self, until: Callable[[int], bool] = lambda trials: False) -> bool:
+    def run(
+        self, until: Callable[[int], bool] = lambda trials: False, spent: float = 0.0
+    ) -> bool:
         """Run trials until the budget or the space is used up, by all workers.
 
         Args:
             until: Told after each trial how many this worker has run; whether another
                 worker is to take its place.
+            spent: Seconds that the search has used, if more than the study knows.
 
         Returns:
             Whether another worker is to go on.
         """
-        self._clock = Clock(self._budget, spending.spent(self._trials()))
+        noted = spending.spent(self._trials())
+        self._clock = Clock(self._budget, max(noted, spent))
         pulse = Pulse(self._study, self._storage, self._clock, self._tuner.grace)
         self._queue = Queue(
             self._study,

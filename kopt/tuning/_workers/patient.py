@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import optuna
@@ -122,14 +122,11 @@ def _told(error: BaseException) -> str:
     return str(getattr(cause, "orig", cause)).strip().partition("\n")[0]
 
 
-def is_away(error: BaseException | None) -> bool:
+def is_away(error: BaseException) -> bool:
     """Whether an error says that a server cannot be reached at the moment."""
-    if isinstance(error, StorageInternalError):
-        error = error.__cause__
-    if isinstance(error, sqlalchemy.exc.DBAPIError):
-        return error.connection_invalidated or isinstance(
-            error, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)
-        )
+    if isinstance(error, (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)):
+        # What Optuna tries next on a broken connection fails for another reason.
+        return any(map(_is_lost_connection, _chain(error)))
     if type(error).__module__.startswith("grpc"):
         return "UNAVAILABLE" in str(getattr(error, "code", str)())
     if type(error).__module__.startswith("redis"):
@@ -139,3 +136,16 @@ def is_away(error: BaseException | None) -> bool:
             "BusyLoadingError",
         )
     return False
+
+
+def _is_lost_connection(error: BaseException) -> bool:
+    if not isinstance(error, sqlalchemy.exc.DBAPIError):
+        return False
+    kinds = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)
+    return error.connection_invalidated or isinstance(error, kinds)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from kopt.tuning._workers.parcel import packed
 # A process is replaced after so many trials: what libraries leak does not add up.
 TRIALS_OF_A_PROCESS = 200
 _SECONDS_BETWEEN_LOOKS = 0.1
-# Deaths of a worker in a row, each within so many seconds of its start.
-_EARLY, _EARLY_DEATHS = 30.0, 5
+# Deaths of workers in a row, without a trial that was begun.
+_DEATHS = 5
 
 
 class Pool:
@@ -37,9 +37,18 @@ class Pool:
         parts: The arguments of the tuner that each worker makes.
         workers: How many.
         folder: The folder of the search.
+        begun: How many trials have begun until now.
+        spent: Seconds that the search has used before.
     """
 
-    def __init__(self, parts: Mapping[str, Any], workers: int, folder: Path):
+    def __init__(
+        self,
+        parts: Mapping[str, Any],
+        workers: int,
+        folder: Path,
+        begun: Callable[[], int],
+        spent: float,
+    ):
         self._workers = workers
         self._folder = folder / "workers"
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -48,8 +57,11 @@ class Pool:
         self._parts = parts
         self._devices = resources.gpus(os.environ)
         self._running: dict[int, subprocess.Popen[bytes]] = {}
-        self._started: dict[int, float] = {}
-        self._early_deaths = 0
+        self._begun = begun
+        self._last_begun = begun()
+        self._deaths = 0
+        # Of this machine: all of its processes have one such clock.
+        self._origin = time.monotonic() - spent
 
     def run(self) -> None:
         """Run the search to its end.
@@ -89,7 +101,6 @@ class Pool:
             start_new_session=True,
         )
         self._running[place] = worker
-        self._started[place] = time.monotonic()
         settings = {
             "parcel": self._parcel,
             "arrays": str(self._arrays),
@@ -97,6 +108,7 @@ class Pool:
             "cores": resources.cores_of_each(self._workers),
             "memory": resources.memory_of_each(self._workers),
             "trials": TRIALS_OF_A_PROCESS,
+            "origin": self._origin,
         }
         # A worker reads the second part when it has loaded all it needs.
         threading.Thread(target=_feed, args=(worker, settings), daemon=True).start()
@@ -109,11 +121,12 @@ class Pool:
         if code == process.ERROR:
             raise self._error_of(place)
         if code != process.REPLACE:
-            is_early = time.monotonic() - self._started[place] < _EARLY
-            self._early_deaths = self._early_deaths + 1 if is_early else 0
-            if self._early_deaths >= _EARLY_DEATHS:
+            begun, before = self._begun(), self._last_begun
+            self._deaths = self._deaths + 1 if begun == before else 1
+            self._last_begun = begun
+            if self._deaths >= _DEATHS:
                 raise SearchError(
-                    f"{_EARLY_DEATHS} workers in a row ended soon after their start, "
+                    f"{_DEATHS} workers in a row ended without having begun a trial, "
                     f"the last one with the exit code {code}. What they wrote to the "
                     "standard error says why. n_jobs=1 runs the search in this process."
                 )

@@ -12,6 +12,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,7 +58,8 @@ def _run(settings: dict[str, Any]) -> bool:
         )
 
     with joined(tuner.directory) as worker, quiet():
-        return Search(tuner, worker).run(until=is_used_up)
+        spent = time.monotonic() - settings["origin"]
+        return Search(tuner, worker).run(until=is_used_up, spent=spent)
 
 
 def _end_with(source: IO[bytes]) -> None:

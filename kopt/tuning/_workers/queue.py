@@ -67,6 +67,7 @@ class Queue:
         self._epochs = epochs
         self._marks = marks
         self._say = say
+        self._has_said_folders = False
         storage.attributes_of_new = self.attributes
 
     def attributes(self) -> dict[str, Any]:
@@ -112,7 +113,9 @@ class Queue:
     def bury(self) -> None:
         """End trials whose workers are dead, so that they run again."""
         trials = self._study.get_trials(deepcopy=False)
-        self._compare_folders(trials)
+        self._clock.catch_up(spending.spent(trials))
+        if not self._has_said_folders:
+            self._compare_folders(trials)
         running = [trial for trial in trials if trial.state == _RUNNING]
         self._pulse.watch.look(running)
         for trial in running:
@@ -135,6 +138,7 @@ class Queue:
                     f"{trial.user_attrs.get(records.PLACE)}. Give all of them one "
                     "`directory` that each sees, or take `refit()` in the end."
                 )
+                self._has_said_folders = True
                 return
 
     def _is_dead(self, trial: FrozenTrial) -> bool:

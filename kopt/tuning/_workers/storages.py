@@ -97,12 +97,9 @@ def _patient(made: RDBStorage, shown: str, is_private: bool = False) -> PatientS
 
 def _made(address: str, shown: str, arguments: dict[str, Any]) -> RDBStorage:
     """A storage in a database, whose tables are made unless they are there."""
-    # Optuna takes braces for places to fill in.
-    address = address.replace("{", "{{").replace("}", "}}")
     for attempt in range(_ATTEMPTS):
         try:
-            with _MAKING:
-                return RDBStorage(address, engine_kwargs=dict(arguments))
+            return _in_pool(address, arguments)
         except ImportError as error:
             raise StorageError(
                 f"The driver of the storage {shown} is not installed: {error}. For "
@@ -124,6 +121,19 @@ def _made(address: str, shown: str, arguments: dict[str, Any]) -> RDBStorage:
         # Another worker makes the tables at this moment.
         time.sleep(random.uniform(0.1, 1.0))
     raise AssertionError("the last attempt returns or raises")
+
+
+def _in_pool(address: str, arguments: dict[str, Any]) -> RDBStorage:
+    """A storage whose connections are closed if it cannot be made."""
+    pool = sqlalchemy.create_engine(address, **arguments).pool
+    # Optuna takes braces for places to fill in.
+    address = address.replace("{", "{{").replace("}", "}}")
+    try:
+        with _MAKING:
+            return RDBStorage(address, engine_kwargs={"pool": pool})
+    except BaseException:
+        pool.dispose()
+        raise
 
 
 def _cause(error: BaseException) -> BaseException:
