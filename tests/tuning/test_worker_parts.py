@@ -106,6 +106,27 @@ def test_other_errors_of_a_storage_are_not_waited_for(patient):
         storage.get_study_id_from_name("b")
 
 
+def test_what_a_broken_connection_leaves_behind_is_waited_for_too(patient):
+    storage, _ = patient
+    errors = [None]
+
+    def method():
+        if not errors:
+            return "there"
+        errors.pop()
+        try:
+            raise sqlalchemy.exc.OperationalError("SELECT", {}, Exception("gone"))
+        except sqlalchemy.exc.OperationalError:
+            # As Optuna's slower way to read all trials, on the same session.
+            pending = sqlalchemy.exc.PendingRollbackError("roll back first")
+            try:
+                raise pending
+            except sqlalchemy.exc.PendingRollbackError as error:
+                raise StorageInternalError("during the commit") from error
+
+    assert storage.insist(method) == "there"
+
+
 def test_a_new_trial_has_its_owner_from_its_first_moment_on(patient):
     storage, _ = patient
     storage.attributes_of_new = lambda: {records.WORKER: "me"}

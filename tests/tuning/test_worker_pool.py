@@ -132,7 +132,9 @@ def curve(hp):
 def test_an_error_of_a_worker_is_raised_where_it_was_started(tmp_path):
     with pytest.raises(ObjectiveError, match=r"'val_loss' is not logged.*'val_mae'"):
         search(Unlogged(curve), tmp_path, 4)
-    assert [path.name for path in (tmp_path / "workers").iterdir()] == ["mark"]
+    left = {path.suffix for path in (tmp_path / "workers").iterdir()}
+    # The other one was ended by hand, as its lock says.
+    assert left <= {"", ".lock"}
 
 
 @pytest.mark.parametrize(
