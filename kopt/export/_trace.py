@@ -88,7 +88,7 @@ def write_for_converter(
     arrays = [keras.ops.convert_to_numpy(variable.value) for variable in variables]
     if trained_ranges:
         arrays = [
-            _with_two_values(variable.name, array)
+            _with_unequal_neighbours(variable.name, array)
             for variable, array in zip(variables, arrays, strict=True)
         ]
     if sum(array.nbytes for array in arrays) > _LARGEST_GRAPH:
@@ -126,20 +126,26 @@ def write_for_converter(
     return graph
 
 
-def _with_two_values(name: str, array: np.ndarray) -> np.ndarray:
-    """The same weights, where all are one number with the last a millionth off.
+def _with_unequal_neighbours(name: str, array: np.ndarray) -> np.ndarray:
+    """The same weights; of equal ones in a row every second is a millionth off.
 
     The converter stores a bias of one number with the integer of its first channel for
-    all channels, whatever their scales.
+    all channels, whatever their scales. What an operation adds may be a slice of a
+    weight: the gates of a recurrent layer share theirs.
     """
-    first = array.flat[0] if array.size > 1 and array.dtype == "float32" else 0.0
-    # Ones that multiply fall away where the converter sees that they are ones.
-    is_neutral = first == 0.0 or (first == 1.0 and name not in ("bias", "beta"))
-    if is_neutral or (array != first).any():
+    is_added = name in ("bias", "beta")
+    is_vector = array.ndim == 1 or is_added
+    is_constant = array.size > 0 and np.ptp(array) == 0.0
+    if array.dtype != "float32" or not (is_vector or is_constant):
         return array
-    changed = array.copy()
-    changed.flat[-1] = first * (1.0 - 1e-6)
-    return changed
+    flat = array.flatten()
+    places = np.arange(flat.size)
+    starts = np.append(True, flat[1:] != flat[:-1])[: flat.size]
+    within = places - np.maximum.accumulate(np.where(starts, places, 0))
+    # Ones that multiply fall away where the converter sees that they are ones.
+    is_neutral = (flat == 0.0) | ((flat == 1.0) & (not is_added))
+    changed = (within % 2 == 1) & ~is_neutral
+    return np.where(changed, flat * (1.0 - 1e-6), flat).reshape(array.shape)
 
 
 def _described(function: Any) -> Graph:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +17,7 @@ from kopt.optimizers import _saving
 from kopt.optimizers._averages import Averaging
 from kopt.optimizers._engine import Engine
 from kopt.optimizers._formula import Formula
+from kopt.optimizers._movable import Movable
 from kopt.optimizers._options import CommonOptions as CommonOptions
 from kopt.optimizers._options import Options as Options
 from kopt.optimizers._options import checked, checked_group
@@ -27,7 +28,7 @@ from kopt.optimizers._tracks import PUT_ASIDE
 from kopt.optimizers.param_group import ParamGroup
 
 
-class Optimizer(Formula, Averaging, Resettable, KerasDoor):
+class Optimizer(Movable, Formula, Averaging, Resettable, KerasDoor):
     """What all kopt optimizers share: a method adds its formula and its state.
 
     A subclass gives `slots`, the state of a variable, and `update`, a pure function
@@ -137,10 +138,6 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
         self.bf16_rounding = _checks.one_of(
             "bf16_rounding", bf16_rounding, (None, "stochastic", "kahan")
         )
-        #: Scalars that a callback may move while training: name to variable. Their
-        #: attributes read the variables from then on.
-        self.hyperparameters: dict[str, keras.Variable] = {}
-        self.__dict__["written"] = {}
         #: Scalars that the whole method keeps from update to update.
         self.shared_state: dict[str, keras.Variable] = {}
         self._engine: Engine | None = None
@@ -158,13 +155,9 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
         """
         if self.built or not self.may_build(variables):
             return
-        variables = checked_variables(variables)
+        variables = checked_variables(self.to_build_on(variables))
         with keras.name_scope(self.name, caller=self):
-            for name in ("weight_decay", *self.movable):
-                if getattr(self, name) is not None:
-                    scalar = self.add_scalar(name, getattr(self, name))
-                    self.hyperparameters[name] = scalar
-                    self.__dict__["written"][name] = self.__dict__.pop(name)
+            self.make_movable("weight_decay", *self.movable)
             for name, value in self.shared_slots().items():
                 self.shared_state[name] = self.add_scalar(name, value)
             plans = make_plans(self, variables)
@@ -323,7 +316,7 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
         config = {
             **super().get_config(),
             **{name: getattr(self, name) for name in arguments},
-            **{name: self._present(name) for name in self.hyperparameters},
+            **{name: getattr(self, name) for name in self.hyperparameters},
         }
         groups = [keras.saving.serialize_keras_object(g) for g in self.param_groups]
         config["param_groups"] = groups or None
@@ -341,31 +334,6 @@ class Optimizer(Formula, Averaging, Resettable, KerasDoor):
         return super().from_config(
             {**config, "param_groups": groups or None}, custom_objects
         )
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        scalar = self.__dict__.get("hyperparameters", {}).get(name)
-        if scalar is not None:
-            scalar.assign(_checks.number(name, value, low=0))
-            self.__dict__["written"][name] = value
-            return
-        super().__setattr__(name, value)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            # Only asked for what the object has not: what `build` made a variable of.
-            if name in self.__dict__.get("written", {}):
-                return self._present(name)
-            kind = type(self).__name__
-            raise AttributeError(f"{kind!r} object has no attribute {name!r}")
-
-    def _present(self, name: str) -> float:
-        """A hyperparameter as it was written, unless something has moved it."""
-        written = self.__dict__["written"][name]
-        if not tf.executing_eagerly():
-            return written  # In a graph it would be a constant.
-        present = self.hyperparameters[name].numpy()
-        return written if present == present.dtype.type(written) else float(present)
 
     def _named_variables(self) -> dict[str, keras.Variable]:
         counters = {"iteration": self.batches, "learning_rate": self.rate_variable()}

@@ -9,6 +9,7 @@ from kopt.tuning.hyperband import Hyperband as Hyperband
 from kopt.tuning.median import Median as Median
 from kopt.tuning.metric_direction import objective as objective
 from kopt.tuning.optuna import Optuna as Optuna
+from kopt.tuning.oracle import Oracle as Oracle
 from kopt.tuning.random import Random as Random
 from kopt.tuning.results import Results as Results
 from kopt.tuning.searching import tune as tune

@@ -55,4 +55,31 @@ FOUND: list[tuple[str, tuple[Any, ...]]] = [
             ),
         ),
     ),
+    (
+        "training_continues_after_any_verbs",
+        (
+            Net(
+                "image",
+                (Part("Conv2D"), Part("Conv2D", 1), Part("MaxPooling2D", 1, back=2)),
+                form="nested",
+                heads=("none",),
+            ),
+            ["cluster"],
+        ),
+    ),
+    (
+        "the_file_of_a_quantized_model_is_steps_away_at_most",
+        (
+            Net(
+                "sequence",
+                (Part("stateful GRU", 1),),
+                structure="dict",
+                vectors="constant",
+            ),
+        ),
+    ),
+    (
+        "the_file_of_a_quantized_model_is_steps_away_at_most",
+        (Net("sequence", (Part("KeepsConstant"),), structure="dict"),),
+    ),
 ]

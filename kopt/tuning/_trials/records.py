@@ -42,6 +42,8 @@ SECONDS = "kopt:seconds"
 SCORE = "kopt:score"
 FAILURE = "kopt:failure"
 REASON = "kopt:reason"
+# The name under which Keras Tuner knows a trial.
+TOLD_AS = "kopt:told_as"
 
 # Failures that say something about the configuration itself.
 INFEASIBLE = ("not finite", "out of memory", "refused")

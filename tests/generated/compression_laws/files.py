@@ -116,7 +116,8 @@ def the_file_of_a_quantized_model_is_steps_away_at_most(net):
     for values, other, step in zip(found, expected.values(), steps, strict=True):
         size = step or np.ptp(other) / 255
         away = np.abs(values - other) / max(size, 1e-6)
-        assert away.max() <= STEPS, f"{away.max():.0f} steps"
+        # Whole steps, but for the rounding of what is compared.
+        assert away.max() < STEPS + 0.5, f"{away.max():.1f} steps"
 
 
 @law(nets(structure="dict"), quick=2)

@@ -46,6 +46,15 @@ def _situations(draw: Any) -> Situation:
         # Such a file does not say what the optimizer wrote last.
         writes = (events.Assign, events.Prune)
         later = tuple(event for event in later if not isinstance(event, writes))
+    if any(getattr(event, "eval_weights", False) for event in story):
+        # A loaded model has only that callback to be brought back before its first
+        # gradient is taken.
+        alone = (events.TrainOnBatch, events.Step)
+        later = tuple(event for event in later if not isinstance(event, alone))
+        later = tuple(
+            event.but(eval_weights=True) if isinstance(event, events.Fit) else event
+            for event in later
+        )
     return Situation(model, optimizer, (story[0], saving, *later))
 
 
@@ -57,8 +66,9 @@ def a_file_changes_nothing_that_follows(situation: Situation) -> None:
         if "Unknown layer" in str(error) and ".h5" in repr(situation):
             # Keras writes operations into such a file, and reads none from it.
             return
-        # A file does not say that the optimizer was built before a layer was frozen.
-        assert "does not fit the optimizer" in str(error), error
+        # No file says that the optimizer was built before a layer was frozen.
+        refused = ("does not fit the optimizer", "They were read from an `.h5` file")
+        assert any(words in str(error) for words in refused), error
         assert any(isinstance(event, events.Freeze) for event in situation.story)
         return
     straight = [e for e in situation.story if not isinstance(e, events.SaveAndLoad)]
