@@ -219,7 +219,7 @@ def test_a_trial_without_a_first_sign_of_life_runs_again(tmp_path, storage):
         square, tmp_path, storage=storage, budget=Budget(trials=3), grace=0.3
     )
     assert states(results) == {"cut off": 1, "complete": 3}
-    assert places(results) == [0, 1, 3] or places(results) == [1, 0, 3]
+    assert 0 in places(results) and len(set(places(results))) == 3
 
 
 def test_the_last_trial_is_waited_for_and_run_again(tmp_path, storage):

@@ -34,7 +34,7 @@ from kopt.tuning._workers.folder import Worker
 from kopt.tuning._workers.pulse import Pulse
 from kopt.tuning._workers.queue import Queue
 from kopt.tuning._workers.storages import storage_of
-from kopt.tuning._workers.twins import TrialTwice, check_twins, note_drawn
+from kopt.tuning._workers.twins import TrialTwice, beside, check_twins, note_drawn
 
 _FAILURES_IN_A_ROW = 10
 _SECONDS_BETWEEN_COLLECTIONS = 10
@@ -181,11 +181,7 @@ class Search:
         place = records.ordinal(trials, trials[trial.number])
         if records.GIVEN not in trial.user_attrs and place < len(self._given):
             trial.set_user_attr(records.GIVEN, self._given[place])
-        self._beside = [
-            other.number
-            for other in trials[: trial.number]
-            if other.state == TrialState.RUNNING
-        ]
+        self._beside = beside(trials, trial.number)
         self._trial = trial
         try:
             outcome = run(self._task, trial, place, self._space, self._clock)
@@ -255,7 +251,7 @@ class Search:
 
     def _end_of_drawing(self) -> None:
         note_drawn(self._trial)
-        if self._beside and self._space.size() is not None:
+        if self._space.size() is not None:
             check_twins(self._study, self._trial.number, self._beside)
 
     def _may_ask_later(self) -> bool:

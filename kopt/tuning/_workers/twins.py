@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -22,22 +22,49 @@ def note_drawn(trial: optuna.Trial) -> None:
     trial.set_user_attr(records.DRAWN, True)
 
 
+def beside(trials: Sequence[FrozenTrial], number: int) -> list[int]:
+    """The trials that keep a configuration that the own trial draws too.
+
+    Those that run and have a lower number. A repetition has one from before it was
+    taken from the queue, and gives way to what has begun since.
+    """
+    is_repetition = records.RETRY_OF in trials[number].user_attrs
+    return [
+        trial.number
+        for trial in trials
+        if trial.state == TrialState.RUNNING
+        and (
+            trial.number < number
+            or (
+                is_repetition
+                and trial.number > number
+                and records.RETRY_OF not in trial.user_attrs
+            )
+        )
+    ]
+
+
 def check_twins(study: optuna.Study, number: int, beside: Collection[int]) -> None:
     """Refuse a configuration that was drawn elsewhere a moment ago.
-
-    The trial with the lower number keeps it.
 
     Args:
         study: The study.
         number: The number of the own trial.
-        beside: Numbers of those that ran when it began.
+        beside: Numbers of the trials that would keep it, when the own one began.
 
     Raises:
         TrialTwice: If another trial has it.
     """
-    own = study.get_trials(deepcopy=False)[number]
-    if own.user_attrs.get(records.GIVEN):
+    trials = study.get_trials(deepcopy=False)
+    own = trials[number]
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    is_alone = running == [own] and not beside
+    if is_alone or own.user_attrs.get(records.GIVEN):
         return
+    # What was left when the first value was drawn may be gone with the last.
+    for other in records.tried(trials):
+        if other.state.is_finished() and other.params == own.params:
+            raise TrialTwice(f"trial {other.number} had the same configuration")
     started = time.monotonic()
     for place in beside:
         while True:
