@@ -8,18 +8,19 @@ from kopt._registry import register
 
 @register("tuning", serializable=False)
 class Budget:
-    """How much a search may cost, over all of its restarts.
+    """How much a search may cost, over all of its workers and restarts.
 
     What is reached first ends the search. A search that is started again with the same
     budget does what is left of it; with a larger one it goes on.
 
     Args:
-        minutes: Wall-clock minutes of training, building included. The deadline holds
-            inside of `fit`: the last trial is cut at a batch's end, and no trial is
-            started that would take longer than the shortest one did. A trial that was
-            cut by it runs again if the search goes on.
-        trials: Trials with a score. Those that a pruner stopped count, those that
-            failed do not.
+        minutes: Minutes in which at least one worker has been at work, building
+            included. The deadline holds inside of `fit`: the last trial is cut at a
+            batch's end, and no trial is started that would take longer than the
+            shortest one did. A trial that was cut by it runs again if the search goes
+            on.
+        trials: Trials with a score, exactly. Those that a pruner stopped count, those
+            that failed do not.
         epochs: Epochs of all trials together. No trial is started that may exceed
             them.
         trial_minutes: Minutes of one trial, which is then stopped at a batch's end. A

@@ -59,7 +59,8 @@ class Results:
         storage: Any = None,
     ):
         optuna = _extras.load("optuna", "tune")
-        from kopt.tuning._trials.study import quiet, storage_of
+        from kopt.tuning._trials.study import quiet
+        from kopt.tuning._workers.storages import storage_of
 
         self.directory = Path(directory)
         self.name = name
@@ -134,6 +135,8 @@ class Results:
                 if self.task is None:
                     raise
         source = whole if whole.exists() else weights
+        if not source.exists():
+            self._check_folder()
         if self.task is None or not source.exists():
             raise SearchError(
                 f"The model of trial {number} cannot be loaded: there is "
@@ -145,6 +148,22 @@ class Results:
         model = self.task.hypermodel.build(self.best_hyperparameters())
         model.load_weights(source)
         return model
+
+    def _check_folder(self) -> None:
+        """Refuse to look for a model where another worker's folder has it."""
+        from kopt.tuning._trials import records
+        from kopt.tuning._trials.errors import SearchError
+        from kopt.tuning._workers.folder import mark_of
+
+        trial = self.best_trial
+        if trial.user_attrs.get(records.FOLDER) not in (None, mark_of(self.directory)):
+            raise SearchError(
+                f"The model of trial {trial.number} is in another folder than "
+                f"{str(self.directory)!r}: its worker ran with "
+                f"{trial.user_attrs.get(records.PLACE)}. Give that folder as "
+                "`directory`, or give all workers one `directory` that each of them "
+                "sees, or `refit()` the configuration."
+            )
 
     def refit(self, seeds: int = 1) -> list[tuple[keras.Model, float]]:
         """The best configuration, trained again from fresh weights.
@@ -224,9 +243,9 @@ class Results:
 
     def why(self) -> list[str]:
         """What the search decided, and for what reason, in order."""
-        from kopt.tuning._trials import records
+        from kopt.tuning._trials.study import said
 
-        return list(self.study.user_attrs.get(records.WHY, []))
+        return said(self.study)
 
     def __str__(self) -> str:
         from kopt.tuning._trials import records

@@ -31,9 +31,11 @@ def tune(
     seed: int = 0,
     callbacks: Iterable[Any] | Callable[[Any], Iterable[Any]] = (),
     keep: int = 1,
+    n_jobs: int = 1,
+    grace: float = 60.0,
     **fit_arguments: Any,
 ) -> Results:
-    """Search for the hyperparameters of a Keras model, on one machine.
+    """Search for the hyperparameters of a Keras model, on one machine or on many.
 
     Build functions and hypermodels written for Keras Tuner are taken as they are.
     Hyperparameters are drawn when the model asks for them, so that conditional scopes
@@ -44,6 +46,12 @@ def tune(
     where it was; a trial that was cut off runs again with its own seed, and a search
     that was interrupted proposes and scores on one processor what an uninterrupted one
     does. Seeds of Python, NumPy and TensorFlow are set before each trial.
+
+    The same call from several processes is one search, as wide as they are many: on
+    one machine as it is, on several with a `storage` that all of them reach and,
+    better, a `directory` that all of them see. The budget is that of the whole search,
+    and each call returns when the search has ended. Workers may come, go, be killed
+    and be frozen at any time: exactly the trials of the budget count, none twice.
 
     A trial with a score that is not finite, without memory or with an error in the
     model counts as failed; its reason is kept and the search goes on. Ten failures in
@@ -65,11 +73,11 @@ def tune(
             and TPE by turns otherwise; `Results.why()` has its reasons.
         pruner: What stops trials early: `ASHA()`, `Hyperband()`, `Median()`,
             `Optuna(...)`, or `None` for nothing.
-        storage: Where the study is kept: an address of SQLAlchemy's, or a storage of
-            Optuna. Defaults to a SQLite file in the folder.
+        storage: Where the study is kept: an address such as
+            `"postgresql+psycopg://user@host:5432/database"`, or a storage of Optuna.
+            Defaults to a SQLite file in the folder, for workers on one machine.
         name: Name of the study. Several can share a folder.
-        directory: Folder of the study and of the best models. One search at a time can
-            run there.
+        directory: Folder of the study and of the best models.
         initial: Configurations to begin with, as dicts of values by name. Names that
             are left out are drawn.
         score: A trial's score: the objective of its `"best"` epoch, of the `"last"`
@@ -78,6 +86,11 @@ def tune(
         callbacks: Callbacks, copied for each trial, or a function of Optuna's trial
             that makes them.
         keep: How many of the best models are kept as files.
+        n_jobs: Workers on this machine. With more than one they are processes that
+            this one starts, each with its share of the cores and a GPU of its own; it
+            watches over them and replaces those that end.
+        grace: Seconds without a sign of life after which a worker's trial runs again
+            elsewhere. A worker that was only late goes on with another trial.
         **fit_arguments: Further arguments of `fit`, such as `epochs`,
             `validation_data` or `validation_split`. `verbose` is 0 unless given.
 
@@ -85,10 +98,11 @@ def tune(
         The `Results`.
 
     Raises:
-        OSError: If the storage cannot be used, or another search runs in the folder.
+        OSError: If the storage cannot be used, or has been away for ten minutes.
         RuntimeError: If ten trials in a row fail, or if the study is about another
             objective, direction, seed or version of the data.
-        TypeError: If a model, a sampler or a pruner is none.
+        TypeError: If a model, a sampler or a pruner is none, or if something cannot be
+            sent to the workers of `n_jobs`.
         ValueError: If the objective is never logged, if the space is empty, larger than
             a grid's budget or not the one of the study.
 
@@ -122,5 +136,7 @@ def tune(
         seed=seed,
         callbacks=callbacks,
         keep=keep,
+        n_jobs=n_jobs,
+        grace=grace,
         **fit_arguments,
     ).search()

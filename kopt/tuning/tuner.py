@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from kopt.tuning.results import Results
 
 @register("tuning", serializable=False)
 class Tuner:
-    """A search for the hyperparameters of a Keras model, on one machine.
+    """A search for the hyperparameters of a Keras model.
 
     What `kopt.tuning.tune` makes and runs; its arguments are described there. To look
     at a search before it runs, or to run it in several calls.
@@ -37,6 +38,8 @@ class Tuner:
         seed: Seed of the search.
         callbacks: Callbacks of each trial.
         keep: How many of the best models are kept.
+        n_jobs: Workers that are started on this machine.
+        grace: Seconds without a sign of life after which a trial is dead.
         **fit_arguments: Further arguments of `fit`.
 
     Example:
@@ -69,6 +72,8 @@ class Tuner:
         seed: int = 0,
         callbacks: Iterable[Any] | Callable[[Any], Iterable[Any]] = (),
         keep: int = 1,
+        n_jobs: int = 1,
+        grace: float = 60.0,
         **fit_arguments: Any,
     ):
         _extras.load("optuna", "tune")
@@ -89,6 +94,7 @@ class Tuner:
         self.storage = storage
         self.name = name
         self.directory = Path(directory)
+        self.grace = _checks.number("grace", grace, low=0, low_open=True)
         self.keep = _checks.integer("keep", keep, low=1)
         self.task = Task(
             hypermodel=hypermodel_of(model_or_build),
@@ -101,25 +107,69 @@ class Tuner:
             directory=self.directory,
         )
         self.initial = [dict(one) for one in initial]
+        self.n_jobs = _checks.integer("n_jobs", n_jobs, low=1)
 
     def search(self) -> Results:
-        """Run the search to the end of its budget, from where it stands.
+        """Run the search to the end of its budget, as one of its workers.
 
         Raises:
-            OSError: If the storage cannot be used, or the folder is in use.
+            OSError: If the storage cannot be used.
+            TypeError: If something cannot be sent to the workers of `n_jobs`.
             ValueError: If the objective is never logged, or the space is not the
                 one of the study.
             RuntimeError: If the first ten trials fail, or the study is about something
                 else.
         """
-        from kopt.tuning._trials.lock import held
         from kopt.tuning._trials.search import Search
         from kopt.tuning._trials.study import quiet
+        from kopt.tuning._workers.folder import joined
 
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with held(self.directory) as folder, quiet():
-            Search(self, folder).run()
+        if self.n_jobs > 1:
+            self._start_workers()
+            return self.results()
+        with joined(self.directory) as worker, quiet():
+            Search(self, worker).run()
         return self.results()
+
+    def _start_workers(self) -> None:
+        from kopt.tuning._trials.clock import spent
+        from kopt.tuning._trials.data import fingerprint
+        from kopt.tuning._trials.study import opened
+        from kopt.tuning._workers.pool import Pool
+        from kopt.tuning._workers.storages import shared_storage_of
+
+        task = self.task
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # Here first, so that what is wrong with it is said once.
+        storage = shared_storage_of(self.storage, self.directory)
+        data = fingerprint(task.data)
+        study = opened(storage, self.name, task.objective, task.seed, data)
+        parts = {
+            "model_or_build": task.hypermodel,
+            "data": task.data,
+            "objective": task.objective,
+            "budget": self.budget,
+            "sampler": self.sampler,
+            "pruner": self.pruner,
+            "storage": self.storage,
+            "name": self.name,
+            "directory": self.directory.resolve(),
+            "initial": self.initial,
+            "score": task.score,
+            "seed": task.seed,
+            "callbacks": task.callbacks,
+            "keep": self.keep,
+            "grace": self.grace,
+            **task.fit_arguments,
+        }
+        trials = partial(study.get_trials, deepcopy=False)
+        Pool(
+            parts,
+            self.n_jobs,
+            self.directory,
+            begun=lambda: len(trials()),
+            spent=spent(trials()),
+        ).run()
 
     def results(self) -> Results:
         """What the search has found so far."""

@@ -16,7 +16,6 @@ from kopt.tuning._trials.errors import (
     SpaceError,
     StorageError,
 )
-from kopt.tuning._trials.lock import held
 from tests.tuning.analytic import Analytic, Model, analytic_search
 
 Budget = kopt.tuning.Budget
@@ -355,12 +354,6 @@ def test_data_of_other_values_are_another_version(tmp_path):
             assert wrong
         else:
             assert not wrong
-
-
-def test_a_folder_that_is_in_use_is_refused(tmp_path):
-    with held(tmp_path), pytest.raises(StorageError, match="Another search runs in"):
-        analytic_search(square, tmp_path)
-    analytic_search(square, tmp_path, budget=Budget(trials=1))
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,7 @@ class PlacedHyperbandPruner(HyperbandPruner):
 
     def _get_bracket_id(self, study: Study, trial: FrozenTrial) -> int:
         trials = self._whole_study.get_trials(deepcopy=False)
-        last = records.last_repetitions(trials)
-        if last.get(records.original(trial), trial.number) != trial.number:
+        if trial.number not in records.counting(trials).values():
             # It was cut off: its repetition is the one that counts.
             return -1
         placed = copy.copy(trial)

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna import distributions
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
+from kopt.tuning._trials import records
 from kopt.tuning._trials.finite import cardinality, enumerated
 
 
@@ -47,7 +48,7 @@ def _exhausted(branch: list[FrozenTrial], known: set[str]) -> bool:
     # no other trial went further.
     further = [trial for trial in branch if trial.params.keys() - known]
     if not further:
-        return True
+        return any(map(_is_whole, branch))
     name = _common_name(further, known)
     if name is None:
         return False
@@ -64,6 +65,12 @@ def _exhausted(branch: list[FrozenTrial], known: set[str]) -> bool:
     return len(groups) == size and all(
         _exhausted(group, known) for group in groups.values()
     )
+
+
+def _is_whole(trial: FrozenTrial) -> bool:
+    """Whether a trial has all its names, as far as it says."""
+    is_drawn: bool = trial.user_attrs.get(records.DRAWN, True)
+    return is_drawn or trial.state != TrialState.RUNNING
 
 
 def _common_name(trials: list[FrozenTrial], known: set[str]) -> str | None:

@@ -48,12 +48,16 @@ class Checkpoints:
 
     def sweep(self) -> None:
         """Take away the files of trials that are not among the best any more."""
+        # Read before the files: what is not known yet, or runs, may be of value.
+        trials = self._study.get_trials(deepcopy=False)
         best = [trial.number for trial in best_first(self._study)[: self._keep]]
+        best += [one.number for one in trials if one.state == TrialState.RUNNING]
         wanted = {path(one) for one in best for path in (self.path, self.weights_path)}
         for pattern in ("*.keras", "*.weights.h5"):
             for path in self._folder.glob(f"{self._study.study_name}-{pattern}"):
                 number = path.name[len(self._study.study_name) + 1 :].split(".")[0]
-                if number.isdigit() and path not in wanted:
+                known = number.isdigit() and int(number) < len(trials)
+                if known and path not in wanted:
                     path.unlink(missing_ok=True)
 
     def _is_ahead(self, trial: FrozenTrial, score: float) -> bool:

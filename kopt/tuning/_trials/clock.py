@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -22,21 +22,39 @@ class OutOfTime(Exception):
         self.outcome: Any = None
 
 
+class TrialLost(Exception):
+    """A trial that another worker called dead, and runs again."""
+
+
 class Clock:
     """The time of a search and of the trial that runs.
 
     Args:
         budget: The budget of the whole search.
-        spent: Seconds that earlier runs of the search have used.
+        spent: Seconds that the search has used before.
     """
 
     def __init__(self, budget: Budget, spent: float = 0.0):
         self._budget = budget
         self._started = time.monotonic() - spent
         self._trial_started = time.monotonic()
+        # Set by another thread, which has seen that the trial was called dead.
+        self.is_lost = False
+        # Called once in a trial, when it has begun to train.
+        self.at_first_batch: Callable[[], None] | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the search until now, over all of its restarts."""
+        return time.monotonic() - self._started
+
+    def catch_up(self, spent: float) -> None:
+        """Take over what another worker has noted, if its clock is ahead."""
+        self._started -= max(spent - self.elapsed, 0.0)
 
     def start_trial(self) -> None:
         self._trial_started = time.monotonic()
+        self.at_first_batch = None
 
     @property
     def trial_seconds(self) -> float:
@@ -47,10 +65,18 @@ class Clock:
         """Seconds that are left of the search; infinite without a limit."""
         if self._budget.minutes is None:
             return float("inf")
-        return 60 * self._budget.minutes - (time.monotonic() - self._started)
+        return 60 * self._budget.minutes - self.elapsed
 
     def check(self) -> None:
-        """Raises `OutOfTime` where the search or the trial has used its time."""
+        """Raises `OutOfTime` where the search or the trial has used its time.
+
+        And `TrialLost` where the trial is another worker's by now.
+        """
+        if self.is_lost:
+            raise TrialLost
+        if self.at_first_batch is not None:
+            call, self.at_first_batch = self.at_first_batch, None
+            call()
         if self.left <= 0:
             raise OutOfTime(of_search=True)
         limit = self._budget.trial_minutes
@@ -63,19 +89,36 @@ def counted(trials: Sequence[FrozenTrial]) -> int:
     return sum(trial.state in records.COUNTED for trial in trials)
 
 
-def epochs(trials: Sequence[FrozenTrial]) -> int:
-    """Epochs that all trials have trained, those of failed ones included."""
+def epochs(trials: Sequence[FrozenTrial], of_running: int = 0) -> int:
+    """Epochs that all trials have trained, those of failed ones included.
+
+    Args:
+        trials: The trials.
+        of_running: Epochs that one which still runs counts for at least.
+    """
     return sum(
-        len(trial.intermediate_values)
+        max(
+            len(trial.intermediate_values),
+            of_running if trial.state == TrialState.RUNNING else 0,
+        )
         # Those of an earlier attempt are in that one, too.
         - trial.user_attrs.get(records.RESUMED_AFTER, 0)
         for trial in trials
     )
 
 
-def seconds(trials: Sequence[FrozenTrial]) -> float:
-    """Seconds that all trials have taken, as far as each has noted."""
-    return sum(trial.user_attrs.get(records.SECONDS, 0.0) for trial in trials)
+def spent(trials: Sequence[FrozenTrial]) -> float:
+    """Seconds that a search has run, over all workers, as far as they have noted.
+
+    Workers count on from what the study knows. Their clocks are never compared.
+    """
+    return max(map(_last_noted, trials), default=0.0)
+
+
+def _last_noted(trial: FrozenTrial) -> float:
+    attributes = trial.user_attrs
+    end = attributes.get(records.STARTED, 0.0) + attributes.get(records.SECONDS, 0.0)
+    return max(end, attributes.get(records.BEAT, 0.0))
 
 
 def shortest(trials: Sequence[FrozenTrial]) -> float:

@@ -16,14 +16,27 @@ SPACE = "kopt:space"
 OBJECTIVE = "kopt:objective"
 DATA = "kopt:data"
 SEED = "kopt:seed"
-WHY = "kopt:why"
+# Each line under a name of its own, so that two workers never write over each other.
+WHY = "kopt:why "
 
 # Of a trial.
 RETRY_OF = "kopt:retry_of"
+# Why it was cut off; it runs again.
 CUT_OFF = "kopt:cut_off"
 # How many epochs of an earlier attempt a trial went on after.
 RESUMED_AFTER = "kopt:resumed_after"
+# A repetition that another worker had lined up too.
+WITHDRAWN = "kopt:withdrawn"
 FOLDER = "kopt:folder"
+# Host and path of the folder.
+PLACE = "kopt:place"
+WORKER = "kopt:worker"
+# Seconds of the search when a trial started, and when its worker was last heard of.
+STARTED = "kopt:started"
+BEAT = "kopt:beat"
+# Whether all of its values are drawn; `LATER` if that shows in its training.
+DRAWN = "kopt:drawn"
+LATER = "later"
 GIVEN = "kopt:given"
 VALUES = "kopt:values"
 HISTORY = "kopt:history"
@@ -56,10 +69,33 @@ def ordinal(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> int:
     )
 
 
-def last_repetitions(trials: Sequence[FrozenTrial]) -> dict[int, int]:
-    """The latest repetition of each trial that has one, by numbers."""
-    repeating = (trial for trial in trials if RETRY_OF in trial.user_attrs)
-    return {original(trial): trial.number for trial in repeating}
+def attempts(trials: Sequence[FrozenTrial]) -> dict[int, list[FrozenTrial]]:
+    """The attempts at each place of a search, by the number of the first."""
+    found: dict[int, list[FrozenTrial]] = {}
+    for trial in trials:
+        if WITHDRAWN not in trial.user_attrs:
+            found.setdefault(original(trial), []).append(trial)
+    return found
+
+
+def counting(trials: Sequence[FrozenTrial]) -> dict[int, int]:
+    """The attempt that counts at each place, by numbers.
+
+    The first one that was not cut off, or the last.
+    """
+    return {
+        place: next((a for a in made if not is_cut_off(a)), made[-1]).number
+        for place, made in attempts(trials).items()
+    }
+
+
+def is_cut_off(trial: FrozenTrial) -> bool:
+    """Whether a trial ended without an end of its own, so that it runs again.
+
+    The mark alone does not say so: a worker that was only late may have ended the
+    trial after another one had marked it.
+    """
+    return trial.state == TrialState.FAIL and CUT_OFF in trial.user_attrs
 
 
 def seeds(seed: int, place: int) -> tuple[int, int]:
@@ -77,14 +113,14 @@ def tried(trials: Sequence[FrozenTrial], but: int | None = None) -> list[FrozenT
         trials: All trials of a study.
         but: The number of a trial that is left out.
     """
-    last = last_repetitions(trials)
+    counts = set(counting(trials).values())
     return [
         trial
         for trial in trials
-        if trial.number != but
+        if trial.number in counts
+        and trial.number != but
         and trial.state != TrialState.WAITING
-        and CUT_OFF not in trial.user_attrs
-        and last.get(original(trial), trial.number) == trial.number
+        and not is_cut_off(trial)
     ]
 
 
@@ -93,5 +129,5 @@ def is_infeasible(trial: FrozenTrial) -> bool:
     return (
         trial.state == TrialState.FAIL
         and trial.user_attrs.get(FAILURE) in INFEASIBLE
-        and CUT_OFF not in trial.user_attrs
+        and not is_cut_off(trial)
     )

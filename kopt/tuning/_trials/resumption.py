@@ -91,7 +91,11 @@ class Resumption:
     def sweep(self) -> None:
         """Take away the folders of trials that have ended."""
         trials = self._study.get_trials(deepcopy=False)
-        last = {records.original(trial): trial for trial in trials}
+        last = {
+            records.original(trial): trial
+            for trial in trials
+            if records.WITHDRAWN not in trial.user_attrs
+        }
         for trial in trials:
             folder = self._folder(trial.number)
             if has_ended(last[records.original(trial)]) and folder.exists():

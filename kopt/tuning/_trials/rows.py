@@ -22,22 +22,27 @@ _STATES = {
 def rows(study: optuna.Study) -> list[dict[str, Any]]:
     """A dict for each trial of a study, in the order of their numbers."""
     trials = study.get_trials(deepcopy=False)
-    last = records.last_repetitions(trials)
-    return [_row(trial, last) for trial in trials]
+    counts = set(records.counting(trials).values())
+    return [_row(trial, trial.number in counts) for trial in trials]
 
 
-def _row(trial: FrozenTrial, last: dict[int, int]) -> dict[str, Any]:
+def _row(trial: FrozenTrial, counts: bool) -> dict[str, Any]:
     attributes = trial.user_attrs
-    repeated = last.get(records.original(trial), trial.number) != trial.number
-    cut = records.CUT_OFF in attributes or repeated
+    cut = records.is_cut_off(trial) or not counts
+    state = "cut off" if cut else _STATES[trial.state]
+    if records.WITHDRAWN in attributes:
+        state = "withdrawn"
+    reason = attributes.get(records.REASON)
+    if reason is None and cut:
+        reason = attributes.get(records.CUT_OFF)
     scored = trial.state == TrialState.COMPLETE or records.SCORE in attributes
     values = attributes.get(records.VALUES, {})
     return {
         "number": trial.number,
-        "state": "cut off" if cut else _STATES[trial.state],
+        "state": state,
         "score": score_of(trial) if scored else None,
         "epochs": len(trial.intermediate_values),
         "seconds": attributes.get(records.SECONDS),
-        "reason": attributes.get(records.REASON),
+        "reason": reason,
         **{f"hp:{name}": value for name, value in values.items()},
     }

@@ -35,6 +35,16 @@ class Space:
         # Until one trial has run, what differs from the study was changed by the user.
         self.resumed = bool(self._entries)
 
+    def refresh(self) -> None:
+        """Take over names that other workers have met, and keep what they lack."""
+        kept = {e["key"]: e for e in self._study.user_attrs.get(records.SPACE, [])}
+        lacking = self._entries.keys() - kept.keys()
+        for key, entry in kept.items():
+            if key not in self._entries or entry["moves"]:
+                self._entries[key] = entry
+        if lacking:
+            self._study.set_user_attr(records.SPACE, list(self._entries.values()))
+
     def ask(self, trial: Trial, hyperparameter: Any) -> Any:
         """The value of a hyperparameter for a trial."""
         if isinstance(hyperparameter, kinds.Fixed):
@@ -110,6 +120,7 @@ class Space:
             "domain": domain,
             "size": size,
             "values": values,
+            "moves": False,
         }
         known = self._entries.get(key)
         if known is None or (domain is None and known["domain"] is None):
@@ -126,7 +137,7 @@ class Space:
             self._study.set_user_attr(records.SPACE, list(self._entries.values()))
 
     def _check_change(self, known: dict[str, Any], domain: str | None) -> None:
-        moves = known.get("moves", False)
+        moves = known["moves"]
         compatible = known["domain"] is not None and domain is not None
         if compatible:
             before = distributions.json_to_distribution(known["domain"])

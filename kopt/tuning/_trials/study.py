@@ -1,75 +1,17 @@
-"""The study of a search: opened, checked, and cleared of what was cut off."""
+"""The study of a search: opened and checked, and what was said in it."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import sqlite3
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy
-from optuna.trial import TrialState
 
 from kopt.tuning._trials import records
-from kopt.tuning._trials.errors import SearchError, StorageError
-
-_WAIT_FOR_LOCK = 60
-
-
-def storage_of(storage: Any, folder: Path) -> Any:
-    """Optuna's storage from what the user gave: nothing, an address, or a storage.
-
-    Raises:
-        StorageError: If an address leads to no storage. No password is shown.
-    """
-    if storage is None:
-        return _file_storage((folder / "study.db").resolve())
-    if not isinstance(storage, str):
-        return storage
-    try:
-        address = sqlalchemy.engine.make_url(storage)
-        shown = address.render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        raise StorageError(
-            "`storage` must be an address such as 'sqlite:///study.db' or "
-            "'postgresql+psycopg://user@host:5432/database', or one of Optuna's "
-            "storages."
-        ) from None
-    try:
-        return optuna.storages.RDBStorage(storage)
-    except ImportError as error:
-        raise StorageError(
-            f"The driver of the storage {shown!r} is not installed: {error}. For "
-            'PostgreSQL install it with: pip install "psycopg[binary]"'
-        ) from None
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
-        raise StorageError(
-            f"The storage {shown!r} cannot be used: {reason[-1] if reason else ''} "
-            "Check that the server runs, its address, user and password, and that the "
-            "database exists."
-        ) from None
-
-
-def _file_storage(path: Path) -> optuna.storages.RDBStorage:
-    """The SQLite file of a folder.
-
-    With a log that is written ahead, nothing waits for the disk at each epoch, and the
-    death of a process loses nothing.
-    """
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=_WAIT_FOR_LOCK)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        return connection
-
-    return optuna.storages.RDBStorage(
-        f"sqlite:///{path}", engine_kwargs={"creator": connect}
-    )
+from kopt.tuning._trials.errors import SearchError
 
 
 def opened(
@@ -109,39 +51,17 @@ def opened(
     return study
 
 
-def repeat_cut_off(study: optuna.Study, folder: str) -> int:
-    """Line up again the trials that ended with their process. Returns how many.
-
-    Those that were cut off in order, and those that still count as running in a folder
-    whose lock is held: their process is dead.
-    """
-    trials = study.get_trials(deepcopy=False)
-    last = records.last_repetitions(trials)
-    count = 0
-    for trial in trials:
-        dead = trial.state == TrialState.RUNNING and (
-            trial.user_attrs.get(records.FOLDER) in (None, folder)
-        )
-        original = records.original(trial)
-        is_last = last.get(original, trial.number) == trial.number
-        if is_last and (dead or records.CUT_OFF in trial.user_attrs):
-            # What was asked for already is drawn again, by the same seed.
-            given = trial.user_attrs.get(records.GIVEN, {})
-            attributes = {records.RETRY_OF: original, records.GIVEN: given}
-            study.enqueue_trial({}, user_attrs=attributes)
-            count += 1
-        if dead:
-            # Behind its repetition: whatever happens in between, it is not lost.
-            study.tell(trial.number, state=TrialState.FAIL)
-    return count
-
-
 def say(study: optuna.Study, text: str) -> None:
     """Log a line, and keep it with the study."""
-    said = study.user_attrs.get(records.WHY, [])
-    if text not in said:
+    if text not in said(study):
         logging.getLogger("kopt.tuning").info(text)
-        study.set_user_attr(records.WHY, [*said, text])
+        study.set_user_attr(f"{records.WHY}{time.time_ns():020d}", text)
+
+
+def said(study: optuna.Study) -> list[str]:
+    """The lines that were kept with a study, in order; each once."""
+    lines = sorted(i for i in study.user_attrs.items() if i[0].startswith(records.WHY))
+    return list(dict.fromkeys(text for _, text in lines))
 
 
 @contextlib.contextmanager

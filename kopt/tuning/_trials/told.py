@@ -15,7 +15,8 @@ from kopt.tuning._samplers.seeded import SeededSampler
 from kopt.tuning._samplers.untried import is_left
 from kopt.tuning._trials import records
 from kopt.tuning._trials.space import Space
-from kopt.tuning._trials.study import opened, quiet, say, storage_of
+from kopt.tuning._trials.study import opened, quiet, say
+from kopt.tuning._workers.storages import storage_of
 
 
 class ToldTrials:
@@ -27,8 +28,10 @@ class ToldTrials:
     """
 
     def __init__(self, oracle: Any, folder: Path):
-        storage = storage_of(oracle.storage, folder)
-        self.study = opened(storage, oracle.name, oracle.objective, oracle.seed, None)
+        self._storage = storage_of(oracle.storage, folder)
+        self.study = opened(
+            self._storage, oracle.name, oracle.objective, oracle.seed, None
+        )
         self._pruner = oracle.pruner
         self._space = Space(self.study)
         strategy = oracle.sampler
@@ -55,6 +58,9 @@ class ToldTrials:
             self.study.enqueue_trial({}, user_attrs=attributes)
             if records.RETRY_OF in attributes:
                 # Behind its repetition: whatever happens in between, it is not lost.
+                self._storage.set_trial_user_attr(
+                    cut_off._trial_id, records.CUT_OFF, "its process ended"
+                )
                 self.study.tell(cut_off.number, state=TrialState.FAIL)
             self._running[name] = self.study.ask()
         self._newest = name
