@@ -25,6 +25,10 @@ class AskedHyperParameters(keras_tuner.HyperParameters):
         super().__init__()
         self.ask = ask
 
+    def meet(self, hyperparameter: Any) -> Any:
+        """Ask for the value of a described hyperparameter; `None` if inactive."""
+        return self._register(hyperparameter)
+
     def _register(self, hyperparameter: Any, overwrite: bool = False) -> Any:
         active = self.is_active(hyperparameter)
         if active and hyperparameter.name not in self.values:

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kopt._living import living
+
 
 class StateInWaiting(keras.optimizers.Optimizer):
     """Keeps loaded state until the optimizer is built, and takes it up then."""
@@ -20,6 +22,19 @@ class StateInWaiting(keras.optimizers.Optimizer):
     waiting: Mapping[str, Any] | list[Any] = MappingProxyType({})
     #: Whether a build on nothing announced state that has not come.
     announced = False
+    #: The trainable variables of the model that was read with the state that waits.
+    awaited: Sequence[keras.Variable] = ()
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables of the optimizer; those that state waits for are made first."""
+        self.take_up_early()
+        return super().variables
+
+    def take_up_early(self) -> None:
+        """Take up state that waits, where a model tells for which variables."""
+        if self.awaited:
+            self.build(self.awaited)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the values of `variables`, all of them or none.
@@ -39,7 +54,7 @@ class StateInWaiting(keras.optimizers.Optimizer):
             for variable, weight in zip(variables, weights, strict=True):
                 variable.assign(weight)
         elif not self.built:
-            self.__dict__["waiting"] = weights
+            self.__dict__.update(waiting=weights, awaited=_variables_beside(self))
         else:
             raise ValueError(
                 f"`set_weights` needs one array for each of {self.name}'s "
@@ -56,9 +71,20 @@ class StateInWaiting(keras.optimizers.Optimizer):
             self.__dict__["announced"] = True
         return bool(variables)
 
+    def to_build_on(
+        self, variables: Sequence[keras.Variable]
+    ) -> Sequence[keras.Variable]:
+        """The variables to build on, where it is asked to build on some.
+
+        All of those that state waits for, though some may have been frozen since.
+        """
+        awaited = {id(variable) for variable in self.awaited}
+        is_part = awaited.issuperset(id(variable) for variable in variables)
+        return self.awaited if is_part else variables
+
     def forget_waiting(self) -> None:
         """Start without the state that waits."""
-        self.__dict__.update(waiting={}, announced=False)
+        self.__dict__.update(waiting={}, announced=False, awaited=())
 
     def take_up_waiting(self) -> None:
         """Load the state that came before there were variables to hold it."""
@@ -85,24 +111,33 @@ class StateInWaiting(keras.optimizers.Optimizer):
             self.set_weights(weights)
         except ValueError as error:
             raise ValueError(
-                f"{error} They were read from an `.h5` file, and wait for the first "
-                "step. If layers were frozen or thawed in between, read the file again "
-                "and call `model.optimizer.build(model.trainable_variables)` first; a "
-                "`.keras` file does not need it."
+                f"{error} They were read from an `.h5` file, or set before there was "
+                "anything to hold them. If layers were frozen or thawed since they "
+                "were saved, call `model.optimizer.build(model.trainable_variables)` "
+                "on the same ones before; a `.keras` file does not need it."
             ) from None
 
     def check_nothing_waits(self) -> None:
-        """Refuse to save what would not be whole.
+        """Take up what waits, or refuse to save what would not be whole.
 
         Raises:
             ValueError: If state from an `.h5` file waits to be taken up.
         """
+        self.take_up_early()
         if isinstance(self.waiting, list):
             raise ValueError(
                 f"The state of the optimizer {self.name!r} was read from an `.h5` file "
                 "and cannot be saved before it is taken up. Call "
                 "`model.optimizer.build(model.trainable_variables)` before you save."
             )
+
+
+def _variables_beside(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """The trainable variables of the model that is compiled with an optimizer."""
+    for model in living(keras.Model):
+        if getattr(model, "optimizer", None) is optimizer:
+            return list(model.trainable_variables)
+    return []
 
 
 def _numbers(weight: Any) -> np.ndarray:

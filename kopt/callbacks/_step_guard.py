@@ -58,6 +58,41 @@ class StepGuard:
             raise
 
 
+class ValidationGuard:
+    """Stands around a model's `evaluate` while it is in `fit`.
+
+    A `StepGuard` does not see what fails between two batches: a callback of the user's,
+    or Ctrl-C while a line is printed.
+
+    Args:
+        model: A model in `fit`.
+        on_failure: Called without arguments, before the exception passes on.
+    """
+
+    def __init__(self, model: keras.Model, on_failure: Callable[[], None]):
+        self._model = model
+        self._on_failure = on_failure
+        self._method = model.evaluate
+        self._guarded = self._run
+        model.evaluate = self._guarded
+
+    def remove(self) -> None:
+        """Give the model its own method back."""
+        if vars(self._model).get("evaluate") is not self._guarded:
+            return
+        del self._model.evaluate
+        if self._model.evaluate != self._method:  # Somebody else's guard.
+            self._model.evaluate = self._method
+
+    def _run(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return self._method(*arguments, **options)
+        except BaseException:
+            self.remove()
+            self._on_failure()
+            raise
+
+
 class BeforeNextStep:
     """Calls something once, before the next batch that a model trains on.
 

@@ -8,7 +8,7 @@ import numpy as np
 from kopt import _checks
 from kopt._registry import register
 from kopt.callbacks import _points, _statistics, _targets
-from kopt.callbacks._step_guard import BeforeNextStep, StepGuard
+from kopt.callbacks._step_guard import BeforeNextStep, StepGuard, ValidationGuard
 
 
 @register("callbacks", serializable=False)
@@ -78,6 +78,7 @@ class EvalWeights(keras.callbacks.Callback):
         self._fitting = False
         self._came = False
         self._guard: StepGuard | None = None
+        self._validation: ValidationGuard | None = None
         self._return: BeforeNextStep | None = None
 
     def set_params(self, params: dict[str, Any]) -> None:
@@ -90,6 +91,9 @@ class EvalWeights(keras.callbacks.Callback):
         self._look()
         self._fitting = True
         self._leave()
+        if self._validation is not None:
+            self._validation.remove()
+        self._validation = ValidationGuard(self.model, self._leave)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._leave()
@@ -102,6 +106,8 @@ class EvalWeights(keras.callbacks.Callback):
             self._point.finalized()
         self._come()
         self._fitting = False
+        if self._validation is not None:
+            self._validation.remove()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._start("test_function")

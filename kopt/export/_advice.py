@@ -53,7 +53,9 @@ _BY_KIND = {
     "coarse": _ONE_GRID,
     "outstanding": (
         "The error of {where} stands out: look at what sets it apart (a mask, "
-        "padding, a first state), and keep the layer in question float ({float})."
+        "padding, a first state). It may come from layers further in front: "
+        "`kopt.quantization.sensitivity(model, data).suggestion()` of a quantized copy "
+        "names those to keep float together ({several})."
     ),
     "cut off": (
         "The data that chose the ranges do not reach what {where} {goes} through: take "
@@ -72,17 +74,17 @@ def _for_part(part: Part, report: ExportReport) -> str:
     advice = _BY_KIND[part.kind]
     if part.kind == "coarse" and part.axis is None:
         advice = _WIDE_GRID
-    layer = part.layer or "..."
-    argument = f'`float_layers=["{layer}"]`'
+    form = "`float_layers=[{}]`"
     if report.quantization_aware:
-        argument = f'`kopt.quantization.Int8(float_layers=["{layer}"])`'
+        form = "`kopt.quantization.Int8(float_layers=[{}])`"
     return advice.format(
         where=part.where,
         are="are" if several else "is",
         own="their own" if several else "its own",
         goes="go" if several else "goes",
         ratio=part.ratio or 1.0,
-        float=argument,
+        float=form.format(f'"{part.layer}"' if part.layer else "..."),
+        several=form.format("..."),
     )
 
 

@@ -155,7 +155,7 @@ class Optimizer(Movable, Formula, Averaging, Resettable, KerasDoor):
         """
         if self.built or not self.may_build(variables):
             return
-        variables = checked_variables(variables)
+        variables = checked_variables(self.to_build_on(variables))
         with keras.name_scope(self.name, caller=self):
             self.make_movable("weight_decay", *self.movable)
             for name, value in self.shared_slots().items():

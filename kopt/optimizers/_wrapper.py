@@ -141,7 +141,7 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
         """
         if self.built or not self.may_build(variables):
             return
-        variables = checked_variables(variables)
+        variables = checked_variables(self.to_build_on(variables))
         with keras.name_scope(self.name, caller=self):
             # In here, so that the names of nested wrappers of a kind differ.
             if not self.inner_optimizer.built:
@@ -207,6 +207,7 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
     @property
     def variables(self) -> list[keras.Variable]:
         """The wrapper's own variables and the inner optimizer's."""
+        self.take_up_early()
         return self.own_variables() + self.inner_optimizer.variables
 
     @property

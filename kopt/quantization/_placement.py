@@ -100,10 +100,8 @@ def plan(
             placement.let_pass(layer, "hands its input on at inference")
         elif id(layer) not in placement.plans and getattr(layer, "weights", None):
             placement.leave_float(layer, "not called when the model predicts")
-    for name in trace.by_hand:
-        placement.leave_float(
-            holder(model, name), f"no layer computes its result, but {name}"
-        )
+    for name, reason in trace.by_hand.items():
+        placement.leave_float(holder(model, name), reason)
     return list(placement.plans.values())
 
 

@@ -54,8 +54,9 @@ class Trace:
             any layer takes in.
         masked: Identities of the layers that were called with a mask.
         padded: Identities of the operations that padded with something else than 0.
-        by_hand: Names of the operations outside of any layer with a rule that compute
-            what the model returns.
+        by_hand: Names of the operations outside of any layer with a rule that no range
+            makes integer, and why: they compute what the model returns, or take what it
+            is given.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -64,7 +65,7 @@ class Trace:
     escaping: set[int] = field(default_factory=set)
     masked: set[int] = field(default_factory=set)
     padded: set[int] = field(default_factory=set)
-    by_hand: list[str] = field(default_factory=list)
+    by_hand: dict[str, str] = field(default_factory=dict)
     # Keeps the tensors alive: an identity must not be given twice.
     _tensors: list[Any] = field(default_factory=list)
     _calling: list[Any] = field(default_factory=list)
@@ -120,20 +121,29 @@ class Trace:
         self._tensors += outputs
         self.outputs = {id(leaf) for leaf in outputs}
         computed = [leaf for leaf in outputs if _is_float(leaf) and _is_of_graph(leaf)]
-        sources = map(_source, computed)
-        self.by_hand = [
-            operation.name
-            for operation in sources
+        given = _first_to_compute(tf.compat.v1.get_default_graph())
+        returned = [
+            operation
+            for operation in map(_source, computed)
             if operation.type not in _COMPUTE_NOTHING
-            and (id(operation.graph), operation.name) not in self._operations_in_layers
         ]
+        for reason, operations in (
+            ("{} takes the model's input, which has no range", given),
+            ("no layer computes its result, but {}", returned),
+        ):
+            for operation in operations:
+                if not self._is_in_layer(operation):
+                    self.by_hand[operation.name] = reason.format(operation.name)
         self.escaping = self.outputs | {
             id(leaf)
             for leaf in self._tensors
             if _is_of_graph(leaf)
             for operation in leaf.consumers()
-            if (id(leaf.graph), operation.name) not in self._operations_in_layers
+            if not self._is_in_layer(operation)
         }
+
+    def _is_in_layer(self, operation: Any) -> bool:
+        return (id(operation.graph), operation.name) in self._operations_in_layers
 
 
 def leaf_layers(model: keras.Model) -> list[Any]:
@@ -249,6 +259,27 @@ def _source(tensor: Any) -> Any:
     while operation.type in MOVES or operation.type in _HANDS_ON:
         operation = next(one for one in operation.inputs if one.dtype.is_floating).op
     return operation
+
+
+def _first_to_compute(graph: Any) -> list[Any]:
+    """The operations that take numbers a model is given, as they are or moved."""
+    found, seen = [], set()
+    waiting = [
+        operation.outputs[0]
+        for operation in graph.get_operations()
+        if operation.type == "Placeholder" and operation.outputs[0].dtype.is_floating
+    ]
+    while waiting:
+        for operation in waiting.pop().consumers():
+            numbers = [one for one in operation.outputs if one.dtype.is_floating]
+            if operation.name in seen or not numbers:
+                continue
+            seen.add(operation.name)
+            if operation.type in MOVES or operation.type in _HANDS_ON:
+                waiting += numbers
+            elif operation.type != "Identity":
+                found.append(operation)
+    return found
 
 
 def _is_of_graph(tensor: Any) -> bool:

@@ -17,6 +17,7 @@ from kopt._parts import Limits, Part, judged
 from kopt._registry import register
 from kopt.quantization._batches import batches_with_targets
 from kopt.quantization._compiled import functions_inlined
+from kopt.quantization._layer_quantizer import OUTPUT
 from kopt.quantization._quantized_layer import require_quantized
 from kopt.quantization._trace import Call, Trace, trace
 from kopt.quantization.rule import rule_for
@@ -24,6 +25,8 @@ from kopt.quantization.rule import rule_for
 # The mean error of a part of the output that a single layer may cause, as a part of its
 # mean size.
 _MEAN_ERROR = 0.25
+# Decibels by which the noise falls, if most of it comes from rounding the result.
+_MUCH_LESS = 3.0
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,9 @@ class LayerSensitivity:
         loss: Score of the float model less the score with this layer quantized.
         sqnr: Signal to quantization noise of the model's output, in decibels.
         parts: Places and channels of the output that suffer, the worst first.
-        together: Layers that have to stay float with it for it to help: those around
-            a join, which round the same tensor.
+        together: Layers that have to stay float with it for it to help, as they round
+            the same tensor: those around a join, and those that take in what suffers
+            when it is rounded.
     """
 
     name: str
@@ -70,8 +74,9 @@ class SensitivityReport:
         """Names of layers to keep in float, or in 8 bits where the rest has 4.
 
         The fewest, the most costly first, whose absence brings the sum of what the
-        rest costs down to `most`, and around a join (a `Concatenate`) the layers whose
-        tensors it puts on one range. For `Int8(float_layers=...)`,
+        rest costs down to `most`, with the layers that would round the same tensors
+        in their place: around a join (a `Concatenate`), and behind a layer whose
+        result suffers. For `Int8(float_layers=...)`,
         `Int4Weights(int8_layers=...)`, or for the export of the float model,
         `kopt.export.tflite(model, path, "int8", data, float_layers=...)`.
 
@@ -157,14 +162,19 @@ def sensitivity(
     known = all(pair.y is not None for pair in pairs)
     y = np.concatenate([np.asarray(pair.y) for pair in pairs]) if known else None
     rate = _score(score, y, exact, _ends_in_sigmoid(model))
-    around = _around_joins(trace(model, batches[0]))
+    calls = trace(model, batches[0])
+    around = _around_joins(calls)
     found = []
     for layer in layers:
         with _active(layers, [layer]):
             outputs = _outputs(model, batches)
+            with _result_kept(layer):
+                without = _outputs(model, batches) if _suffers(exact, outputs) else None
         lost = rate(exact) - rate(outputs)
         noise, parts = decibels(exact, outputs), _parts(exact, outputs)
         near = around.get(id(layer), ())
+        if without is not None and decibels(exact, without) > noise + _MUCH_LESS:
+            near = tuple(dict.fromkeys([*near, *_beside(calls, layer)]))
         found.append(LayerSensitivity(layer.name, lost, noise, parts, near))
     found.sort(key=lambda one: (-one.loss, one.sqnr))
     everything = _outputs(model, batches)
@@ -197,6 +207,24 @@ def _active(layers: list[Any], chosen: list[Any]) -> Iterator[None]:
             layer.quantizer.active = True
 
 
+def _suffers(exact: np.ndarray, outputs: np.ndarray) -> bool:
+    changed = exact.ndim > 1 and bool((exact.argmax(-1) != outputs.argmax(-1)).any())
+    return changed or any(part.fault for part in _parts(exact, outputs))
+
+
+@contextmanager
+def _result_kept(layer: Any) -> Iterator[None]:
+    """Inside, a quantized layer does not round its result."""
+    ends = [layer.quantizer.ranges[OUTPUT]] if OUTPUT in layer.quantizer.ranges else []
+    for end in ends:
+        end.observer = lambda values: None
+    try:
+        yield
+    finally:
+        for end in ends:
+            end.observer = None
+
+
 def _outputs(model: keras.Model, batches: list[Any]) -> np.ndarray:
     with state_kept(model), functions_inlined():
         return np.concatenate(
@@ -219,6 +247,19 @@ def _around_joins(calls: Trace) -> dict[int, tuple[str, ...]]:
         names = dict.fromkeys(layer.name for layer in near)
         around[id(join.layer)] = tuple(names)
     return around
+
+
+def _beside(calls: Trace, layer: Any) -> list[str]:
+    """The layers that would round what a layer computes, if it did not itself.
+
+    Those that take it in, and for an activation the one that it belongs to.
+    """
+    found = []
+    for call in calls.calls:
+        if call.layer is layer:
+            found += [] if layer.weights else _makers(calls, call)
+            found += _takers(calls, call)
+    return [one.name for one in found]
 
 
 def _makers(calls: Trace, call: Call) -> list[Any]:

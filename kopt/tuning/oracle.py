@@ -120,23 +120,21 @@ class Oracle(keras_tuner.Oracle):
         if told.is_exhausted():
             return {"status": "STOPPED"}
         told.start(trial_id)
-        hp = self._asked(trial_id, {})
-        for one in self.hyperparameters.space:
-            hp._register(one)
-        return {"status": "RUNNING", "values": dict(hp.values)}
+        return {"status": "RUNNING", "values": dict(self._asked(trial_id).values)}
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> Any:
         """The next trial. What it meets as the first is asked for then."""
         trial = super().create_trial(tuner_id)
         if trial.status == "RUNNING":
-            values = trial.hyperparameters.values
-            trial.hyperparameters = self._asked(trial.trial_id, values)
+            trial.hyperparameters = self._asked(trial.trial_id)
         return trial
 
     @keras_tuner.synchronized
     def end_trial(self, trial: Any) -> None:
         """Note how a trial ended: in Keras Tuner's files, then in the study."""
+        values = dict(trial.hyperparameters.values)
+        self._told_trials().note(trial.trial_id, values)
         super().end_trial(trial)
         self._tell(self.trials[trial.trial_id])
 
@@ -149,10 +147,10 @@ class Oracle(keras_tuner.Oracle):
     def _tell(self, trial: Any) -> None:
         if trial.trial_id in self.end_order:
             score = trial.score if trial.status == "COMPLETED" else None
-            values = dict(trial.hyperparameters.values)
-            self._told_trials().end(trial.trial_id, score, values, trial.message)
+            self._told_trials().end(trial.trial_id, score, trial.message)
 
-    def _asked(self, trial_id: str, values: dict[str, Any]) -> AskedHyperParameters:
+    def _asked(self, trial_id: str) -> AskedHyperParameters:
+        """The values of a trial, for the names that are known; others are asked for."""
         known = {one.name for one in self.hyperparameters.space}
 
         def ask(one: Any) -> Any:
@@ -161,7 +159,8 @@ class Oracle(keras_tuner.Oracle):
             return self._told_trials().ask(trial_id, one)
 
         hp = AskedHyperParameters(ask)
-        hp.values = dict(values)
+        for one in self.hyperparameters.space:
+            hp.meet(one)
         return hp
 
     def _told_trials(self) -> Any:

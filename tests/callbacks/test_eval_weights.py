@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -194,6 +196,28 @@ def test_training_goes_on_from_where_it_was_after_an_interrupted_validation(
     fit(model, [*([EvalWeights()] if callbacks == "another" else []), watch], last=1)
     for one, two in zip(watch.seen["batch"], straight.seen["batch"][6:], strict=True):
         assert_same(one, two)
+
+
+@pytest.mark.parametrize("hook", ["on_test_batch_begin", "on_test_end"])
+def test_what_fails_between_two_batches_of_a_validation_leaves_what_trains(hook):
+    def fail(*arguments, **named):
+        raise KeyboardInterrupt
+
+    broken = keras.callbacks.Callback()
+    setattr(broken, hook, fail)
+    model, watch = model_of(OPTIMIZERS["EMA of kopt"]()), Watch()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, [EvalWeights(), watch, broken], validation_data=(X, Y))
+    assert_same(weights_of(model), watch.seen["batch"][-1])
+    assert "evaluate" not in vars(model)
+
+
+def test_validation_has_no_guard_once_training_has_ended():
+    model = model_of(OPTIMIZERS["EMA of kopt"]())
+    own = model.evaluate = functools.partial(keras.Model.evaluate, model)
+    for _ in range(2):
+        fit(model, [EvalWeights()], validation_data=(X, Y))
+        assert model.evaluate is own
 
 
 class Failing(keras.losses.Loss):

@@ -296,3 +296,29 @@ def test_a_refusal_without_a_reason_says_so_and_what_to_try(
     with pytest.raises(ConversionError, match="gave no reason") as caught:
         kopt.export.tflite(detector, path)
     assert "isolate=True" in str(caught.value)
+
+
+def test_the_advice_for_an_error_that_stands_out_helps(rows, path):
+    keras.utils.set_random_seed(0)
+    inner = layers.Dense(8, use_bias=False, name="inner")
+    outer = layers.Dense(4, use_bias=False, name="outer")
+    model = keras.Sequential(
+        [keras.Input((8,)), inner, outer, layers.ReLU(), layers.Dense(4, name="last")]
+    )
+    # Two inner values are nearly the same, and one outer value is their difference.
+    kernel = np.eye(8)
+    kernel[:, 1] = kernel[:, 0]
+    kernel[2, 1] = 0.05
+    inner.kernel.assign(kernel)
+    outer.kernel.assign(np.vstack([[[0, 0, 0, 20], [0, 0, 0, -20]], np.eye(8, 4)[:6]]))
+    model.layers[-1].kernel.assign(np.eye(4))
+    options = {"quantization": "int8", "representative_data": rows, "verify": rows}
+    with pytest.raises(VerificationError, match=r"stands out.*sensitivity") as caught:
+        kopt.export.tflite(model, path, **options)
+    assert caught.value.report.worst_part.kind == "outstanding"
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    kopt.quantization.quantize_model(copy, calibration_data=rows)
+    chosen = kopt.quantization.sensitivity(copy, rows).suggestion()
+    assert set(chosen) == {"inner", "outer"}
+    assert kopt.export.tflite(model, path, **options, float_layers=chosen).verified

@@ -78,4 +78,8 @@ FOUND: list[tuple[str, tuple[Any, ...]]] = [
             ),
         ),
     ),
+    (
+        "the_file_of_a_quantized_model_is_steps_away_at_most",
+        (Net("sequence", (Part("KeepsConstant"),), structure="dict"),),
+    ),
 ]

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import kopt
 from kopt.quantization import quantization_report, quantize_model
 from kopt.quantization.ranges import grid
 
@@ -154,6 +155,33 @@ def test_an_operation_by_hand_behind_the_last_range_is_reported_as_float(random)
     assert one.note.startswith("no layer computes its result, but") and (
         "MatMul" in one.note
     )
+
+
+class WithPositions(keras.layers.Layer):
+    """Adds to what comes in, and moves it before."""
+
+    def build(self, shape):
+        self.positions = keras.layers.Embedding(shape[2], shape[1])
+        self.positions.build(None)
+
+    def call(self, inputs):
+        moved = keras.ops.transpose(inputs, (0, 2, 1))
+        return moved + self.positions(keras.ops.arange(moved.shape[1]))
+
+
+def test_an_operation_by_hand_on_what_a_model_is_given_is_reported_as_float(
+    random, tmp_path
+):
+    parts = [WithPositions(name="first"), layers.Dense(3, "relu")]
+    parts += [WithPositions(name="second"), layers.Dense(2)]
+    model = keras.Sequential([keras.Input((4, 5)), *parts], name="sequential")
+    x = random.normal(size=(32, 4, 5)).astype("float32")
+    quantize_model(model, calibration_data=x)
+    (one,) = quantization_report(model).stays_float
+    assert one.name == "sequential/first" and "takes the model's input" in one.note
+    report = kopt.export.tflite(model, tmp_path / "m.tflite", io_dtype="int8")
+    assert report.float_tensors
+    assert not [name for name in report.float_tensors if "second" in name]
 
 
 class WithConstant(keras.Model):

@@ -46,15 +46,17 @@ class ToldTrials:
         return bool(tried) and not is_left(tried, {})
 
     def start(self, name: str) -> None:
-        """Begin a trial; the same again, if it was begun before a process died."""
-        found = self._found(name)
+        """Begin a trial; with the same proposals, if it was begun and cut off."""
+        cut_off = self._found(name)
+        attributes: dict[str, Any] = {records.TOLD_AS: name}
+        if cut_off is not None and cut_off.state == TrialState.RUNNING:
+            attributes[records.RETRY_OF] = records.original(cut_off)
         with quiet():
-            if found is None or found.state != TrialState.RUNNING:
-                trial = self.study.ask()
-                trial.set_user_attr(records.TOLD_AS, name)
-            else:
-                trial = optuna.Trial(self.study, found._trial_id)
-        self._running[name] = trial
+            self.study.enqueue_trial({}, user_attrs=attributes)
+            if records.RETRY_OF in attributes:
+                # Behind its repetition: whatever happens in between, it is not lost.
+                self.study.tell(cut_off.number, state=TrialState.FAIL)
+            self._running[name] = self.study.ask()
         self._newest = name
 
     def ask(self, name: str, hyperparameter: Any) -> Any:
@@ -72,7 +74,8 @@ class ToldTrials:
     def is_hopeless(self, step: int, value: float) -> bool:
         """Take note of the objective after an epoch, and say whether to stop."""
         trial = self._running[self._newest]
-        known = trial.storage.get_trial(trial._trial_id).intermediate_values
+        trials = self.study.get_trials(deepcopy=False)
+        known = trials[trial.number].intermediate_values
         if step in known or not math.isfinite(value):
             return False  # Another execution of a trial follows the first.
         trial.report(float(value), step)
@@ -81,29 +84,32 @@ class ToldTrials:
         self._hopeless.add(self._newest)
         return True
 
-    def end(
-        self, name: str, score: float | None, values: dict[str, Any], message: Any
-    ) -> None:
+    def note(self, name: str, values: dict[str, Any]) -> None:
+        """Keep a trial's values, before anything says that it has ended."""
+        if name in self._running:
+            self._running[name].set_user_attr(records.VALUES, values)
+            if name in self._hopeless:
+                reason = "stopped by the pruner"
+                self._running[name].set_user_attr(records.REASON, reason)
+
+    def end(self, name: str, score: float | None, message: str | None) -> None:
         """Tell the study how a trial ended, if it does not know."""
         found = self._found(name)
         if found is None or found.state != TrialState.RUNNING:
             return
         trial = self._running.pop(name, None)
-        if trial is None:
-            trial = optuna.Trial(self.study, found._trial_id)
-        trial.set_user_attr(records.VALUES, values)
         self._space.resumed = False
         if name in self._hopeless:
-            trial.set_user_attr(records.REASON, "stopped by the pruner")
-            self.study.tell(trial, state=TrialState.PRUNED)
+            self.study.tell(found.number, state=TrialState.PRUNED)
         elif score is not None and math.isfinite(score):
-            self.study.tell(trial, float(score))
+            self.study.tell(found.number, float(score))
         else:
-            kind = "error" if message else "not finite"
-            lines = str(message or f"The score is {score}.").strip().splitlines()
-            trial.set_user_attr(records.FAILURE, kind)
-            trial.set_user_attr(records.REASON, lines[-1])
-            self.study.tell(trial, state=TrialState.FAIL)
+            if trial is not None:
+                kind = "error" if message else "not finite"
+                lines = (message or f"The score is {score}.").strip().splitlines()
+                trial.set_user_attr(records.FAILURE, kind)
+                trial.set_user_attr(records.REASON, lines[-1])
+            self.study.tell(found.number, state=TrialState.FAIL)
 
     def _found(self, name: str) -> Any:
         trials = self.study.get_trials(deepcopy=False)

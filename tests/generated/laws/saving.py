@@ -66,8 +66,7 @@ def a_file_changes_nothing_that_follows(situation: Situation) -> None:
         if "Unknown layer" in str(error) and ".h5" in repr(situation):
             # Keras writes operations into such a file, and reads none from it.
             return
-        # A file does not say that the optimizer was built before a layer was frozen,
-        # and what was read from an `.h5` file waits for the first step.
+        # No file says that the optimizer was built before a layer was frozen.
         refused = ("does not fit the optimizer", "They were read from an `.h5` file")
         assert any(words in str(error) for words in refused), error
         assert any(isinstance(event, events.Freeze) for event in situation.story)
