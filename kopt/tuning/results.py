@@ -202,7 +202,8 @@ class Results:
         """A dict for each trial, for `pandas.DataFrame` or a file.
 
         With `number`, `state` (`"complete"`, `"pruned"`, `"failed"`, `"cut off"`,
-        `"running"`, `"waiting"`), `score`, `epochs`, `seconds`, `reason`, and every
+        `"running"`, `"waiting"`, or `"withdrawn"` for a repetition that another worker
+        had begun), `score`, `epochs`, `seconds`, `reason`, and every
         hyperparameter under `"hp:"` and its name.
         """
         from kopt.tuning._trials.rows import rows

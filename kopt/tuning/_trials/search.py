@@ -25,7 +25,7 @@ from kopt.tuning._trials.choices import (
 from kopt.tuning._trials.clock import Clock, OutOfTime, TrialLost
 from kopt.tuning._trials.data import fingerprint, takes_hp
 from kopt.tuning._trials.ending import end_of, is_exhausted
-from kopt.tuning._trials.errors import SearchError
+from kopt.tuning._trials.failures import Failures
 from kopt.tuning._trials.recorder import TrialFailed
 from kopt.tuning._trials.run import FATAL, as_failure, resumption, run, trains_itself
 from kopt.tuning._trials.space import Space
@@ -36,7 +36,6 @@ from kopt.tuning._workers.queue import Queue
 from kopt.tuning._workers.storages import storage_of
 from kopt.tuning._workers.twins import TrialTwice, beside, check_twins, note_drawn
 
-_FAILURES_IN_A_ROW = 10
 _SECONDS_BETWEEN_COLLECTIONS = 10
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -70,8 +69,7 @@ class Search:
         self._study.pruner = pruner_of(tuner, self._study, self._say)
         self._checkpoints = Checkpoints(tuner.directory, self._study, tuner.keep)
         self._collected = time.monotonic()
-        self._failures = 0
-        self._first_failure: TrialFailed | None = None
+        self._failures = Failures()
         self._task.after_build = self._check_space_of_build
         self._epochs = self._task.fit_arguments.get("epochs", 1)
         self._given = initial_of(tuner, self._say)
@@ -114,7 +112,7 @@ class Search:
                 self._checkpoints.sweep()
                 resumption(self._task, self._study).sweep()
                 self._free_memory()
-                self._check_failures()
+                self._failures.check()
                 check_space(self._space, self._strategy, self._budget, is_whole=True)
                 self._space.resumed = False
                 done += 1
@@ -187,7 +185,7 @@ class Search:
         try:
             outcome = run(self._task, trial, place, self._space, self._clock)
         except optuna.TrialPruned:
-            self._failures, self._first_failure = 0, None
+            self._failures.clear()
             trial.set_user_attr(records.REASON, "stopped by the pruner")
             raise
         except OutOfTime as cut:
@@ -210,7 +208,7 @@ class Search:
         except BaseException:
             trial.set_user_attr(records.CUT_OFF, "its worker was interrupted")
             raise
-        self._failures, self._first_failure = 0, None
+        self._failures.clear()
         self._checkpoints.offer(trial.number, outcome.model, outcome.score)
         return outcome.score
 
@@ -218,8 +216,7 @@ class Search:
         trial.set_user_attr(records.FAILURE, failure.kind)
         trial.set_user_attr(records.REASON, failure.reason)
         self._say(f"Trial {trial.number} failed ({failure.kind}): {failure.reason}")
-        self._failures += 1
-        self._first_failure = self._first_failure or failure
+        self._failures.note(failure)
 
     def _cut(self, trial: optuna.Trial, cut: OutOfTime) -> Exception:
         """What a trial is told as that was cut by the clock."""
@@ -233,13 +230,6 @@ class Search:
             trial.set_user_attr(records.SCORE, cut.outcome.score)
             self._checkpoints.offer(trial.number, cut.outcome.model, cut.outcome.score)
         return optuna.TrialPruned()
-
-    def _check_failures(self) -> None:
-        if self._failures >= _FAILURES_IN_A_ROW and self._first_failure:
-            raise SearchError(
-                f"{self._failures} trials in a row failed. The first one: "
-                f"{self._first_failure.reason} The study keeps the reason of each."
-            ) from self._first_failure
 
     def _check_space_of_build(self, space: Space) -> None:
         check_space(
