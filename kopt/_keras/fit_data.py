@@ -23,6 +23,7 @@ from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 from kopt._keras import dataset_randomness
 from kopt._keras.fit_length import locals_of_fit
 from kopt._keras.random_state import functions_seeded, global_seed
+from kopt._keras.resumed_fit import batch_spec
 
 _END = (StopIteration, tf.errors.OutOfRangeError)
 
@@ -82,7 +83,7 @@ class FitData:
         """What tells these data from others: sizes and kinds."""
         spec = keras.tree.map_structure(
             lambda one: [str(one.shape), one.dtype.name],
-            keras.tree.flatten(self._epochs._distributed_dataset.element_spec),
+            keras.tree.flatten(batch_spec(self._epochs)),
         )
         return {
             "batch_size": self._adapter.batch_size,

@@ -31,7 +31,7 @@ def build_on_data(callback: keras.callbacks.Callback) -> None:
     if known is None:
         return
     model = callback.model
-    spec = known["epoch_iterator"]._distributed_dataset.element_spec
+    spec = batch_spec(known["epoch_iterator"])
     if any(one.shape.rank is None for one in tf.nest.flatten(spec)):
         raise ValueError(
             f"The model {model.name!r} is not built, and its data do not tell their "
@@ -42,6 +42,16 @@ def build_on_data(callback: keras.callbacks.Callback) -> None:
     )
     with model.distribute_strategy.scope():
         model._symbolic_build(data_batch=inputs)
+
+
+def batch_spec(epochs: Any) -> Any:
+    """What a batch of the data of an epoch is like; on replicas that of the first."""
+
+    def of_one(spec: Any) -> Any:
+        replicas = getattr(spec, "_value_specs", None)
+        return replicas[0] if replicas else spec
+
+    return keras.tree.map_structure(of_one, epochs._distributed_dataset.element_spec)
 
 
 class LogsOfEpoch:

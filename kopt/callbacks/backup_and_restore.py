@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import keras
 
 from kopt import _checks
 from kopt._registry import register
-from kopt.callbacks._resuming.run import Refusal, Run
+from kopt.callbacks._resuming.checks import Refusal
+from kopt.callbacks._resuming.run import Run
 
 _FILE = "training.backup"
 
@@ -129,8 +131,17 @@ class BackupAndRestore(keras.callbacks.Callback):
         """Act on a backup that cannot be resumed: an error."""
         raise refusal
 
+    def failed(self, error: OSError | TypeError) -> None:
+        """Act on a backup that could not be written: training is worth more."""
+        if isinstance(error, TypeError):
+            raise error  # A state that no backup can hold.
+        self.warn(
+            f"The backup {str(self.file)!r} could not be written: {error}. Training "
+            "continues; an interruption would go back to the backup before."
+        )
+
     @classmethod
     def examples(cls) -> tuple[BackupAndRestore, ...]:
         """Ready callbacks, as the conformance tests use them."""
-        folder = Path(tempfile.mkdtemp(prefix="kopt-"))
+        folder = Path(tempfile.gettempdir()) / f"kopt-{uuid.uuid4().hex[:12]}"
         return (cls(folder / "a"), cls(folder / "b", save_freq=5))

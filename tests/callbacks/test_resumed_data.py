@@ -83,7 +83,18 @@ class ThatTells(Batches):
         self.hidden = dict(state)
 
 
-@pytest.mark.parametrize("kind", [Batches, ShuffledInPlace, WithAGenerator, ThatTells])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ShuffledInPlace,
+        pytest.param(Batches, marks=SLOW),
+        pytest.param(WithAGenerator, marks=SLOW),
+        pytest.param(ThatTells, marks=SLOW),
+    ],
+)
 def test_a_data_set_in_python(kind, tmp_path):
     setting(lambda: (kind(),)).check(tmp_path, CUTS)
 
@@ -123,12 +134,19 @@ DATASETS = {
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "augmented" else pytest.param(name, marks=SLOW)
+        for name in DATASETS
+    ],
+)
 def test_a_pipeline(name, tmp_path):
     case = setting(lambda: (DATASETS[name](),), shuffle=False)
     case.check(tmp_path, CUTS)
 
 
+@SLOW
 def test_a_pipeline_that_repeats_goes_on_in_its_pass(tmp_path):
     def data():
         return (samples().shuffle(30, seed=1).repeat().batch(BATCH),)
@@ -146,12 +164,14 @@ class SharedShuffle(Setting):
         return (whole.skip(6).batch(BATCH),)
 
 
+@SLOW
 def test_validation_that_shares_a_shuffle(tmp_path):
     case = SharedShuffle(small_model, shuffle=False, batch_size=None)
     case.data = case.data_of_fit
     case.check(tmp_path, CUTS)
 
 
+@SLOW
 def test_steps_per_execution_are_steps(tmp_path):
     def model():
         made = small_model()

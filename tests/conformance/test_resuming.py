@@ -66,25 +66,49 @@ def setting(callbacks, **arguments):
     return Setting(callbacks=callbacks, **arguments)
 
 
+def callbacks_in(folders, kinds):
+    """Makes callbacks that write into one folder after the other."""
+
+    def make():
+        folder = next(folders)
+        folder.mkdir(exist_ok=True)
+        return [one for kind in kinds for one in OF_KERAS[kind](folder)]
+
+    return make
+
+
+def check_with_files(tmp_path, *kinds):
+    folders = iter([tmp_path / "whole", *[tmp_path / "parts"] * 9])
+    callbacks = callbacks_in(folders, kinds)
+    setting(callbacks, model=averaging_model).check(tmp_path, [7, 25, 39])
+    for path in (tmp_path / "whole").glob("*.*"):
+        assert content(path) == content(tmp_path / "parts" / path.name)
+
+
+def test_beside_all_of_kopt_at_once(tmp_path):
+    def callbacks():
+        return [one for case in CASES.values() for one in case()]
+
+    setting(callbacks, model=averaging_model).check(tmp_path, [7, 25, 19])
+
+
+def test_beside_those_of_keras_that_decide_something_at_once(tmp_path):
+    check_with_files(
+        tmp_path, "EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint", "CSVLogger"
+    )
+
+
 # 21 calls an epoch: before and after batches, in validation, at the end of an epoch.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_beside_every_callback_of_kopt(name, tmp_path):
+def test_beside_each_callback_of_kopt(name, tmp_path):
     setting(CASES[name], model=averaging_model).check(tmp_path, [7, 25, 19])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_KERAS)
-def test_beside_those_of_keras_that_decide_something(name, tmp_path):
-    folders = iter([tmp_path / "whole", *[tmp_path / "parts"] * 9])
-
-    def callbacks():
-        folder = next(folders)
-        folder.mkdir(exist_ok=True)
-        return OF_KERAS[name](folder)
-
-    setting(callbacks, model=averaging_model).check(tmp_path, [7, 25, 39])
-    for path in (tmp_path / "whole").glob("*.*"):
-        same = tmp_path / "parts" / path.name
-        assert content(path) == content(same)
+def test_beside_each_of_keras(name, tmp_path):
+    check_with_files(tmp_path, name)
 
 
 def content(path):
@@ -109,7 +133,9 @@ def test_some_are_refused_beside_it(name, tmp_path):
 
 
 def pruned_model():
-    schedule = kopt.pruning.PolynomialDecay(0.0, 0.5, begin_step=3, end_step=15)
+    schedule = kopt.pruning.PolynomialDecay(
+        0.0, 0.5, begin_step=3, end_step=15, frequency=4
+    )
     model = kopt.pruning.prune_low_magnitude(averaging_model(), schedule)
     model.compile(kopt.Adam(0.05), "binary_crossentropy")
     return model

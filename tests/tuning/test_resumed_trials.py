@@ -88,6 +88,7 @@ def test_optimizer_history_and_score_are_those_of_a_whole_trial(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_nothing_but_the_best_model_stays(tmp_path):
     cut_off(tmp_path, Watch(dies_in=(1, 3)))
     assert [p.name for p in (tmp_path / "trials").iterdir()] == ["tuning-1"]
@@ -96,12 +97,14 @@ def test_nothing_but_the_best_model_stays(tmp_path):
     assert len(list(tmp_path.glob("*.keras"))) == 1
 
 
+@pytest.mark.slow
 def test_the_epochs_of_all_attempts_count_once(tmp_path):
     cut_off(tmp_path, Watch(dies_in=(1, 3)))
     results = search(tmp_path, Watch())
     assert clock.epochs(results.study.get_trials()) == 3 * EPOCHS
 
 
+@pytest.mark.slow
 def test_a_death_while_a_backup_is_written_leaves_the_epoch_before(
     tmp_path, monkeypatch
 ):
@@ -123,6 +126,7 @@ def test_a_death_while_a_backup_is_written_leaves_the_epoch_before(
     assert watch.begun[0] == (2, 2, 2 * STEPS)
 
 
+@pytest.mark.slow
 def test_a_death_between_the_last_epoch_and_the_report_trains_nothing_again(
     tmp_path, monkeypatch
 ):
@@ -147,6 +151,7 @@ def test_without_its_folder_a_trial_starts_anew_and_says_so(tmp_path):
     assert any("starts anew: there is no backup in" in line for line in results.why())
 
 
+@pytest.mark.slow
 def test_a_fit_of_ones_own_starts_anew_and_says_so(tmp_path):
     class WithFit(keras_tuner.HyperModel):
         def build(self, hp):
@@ -163,6 +168,7 @@ def test_a_fit_of_ones_own_starts_anew_and_says_so(tmp_path):
     assert any("a `fit` of its own" in line for line in results.why())
 
 
+@pytest.mark.slow
 def test_a_trial_that_the_pruner_stopped_stays_so(tmp_path):
     def prune(folder, watch):
         return search(folder, watch, pruner=kopt.tuning.Median(startup=1, min_epochs=2))

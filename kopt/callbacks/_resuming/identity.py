@@ -23,7 +23,7 @@ def of_run(model: keras.Model, data: dict[str, Any]) -> dict[str, Any]:
         return found
     kind = found["optimizer"] = type(optimizer).__name__
     # Training moves the numbers: they are settings before the first step alone.
-    is_new = not optimizer.built or not int(optimizer.iterations)
+    is_new = not optimizer.built or not int(optimizer.iterations.numpy())
     for name, value in _config(optimizer).items() if is_new else ():
         found[f"{kind}({name}=...)"] = _text(value)
     return found

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 
 from kopt import _callback_state
 from kopt._keras.around_callbacks import AroundCallbacks
@@ -13,15 +14,17 @@ from kopt._keras.callbacks_beside import callbacks_beside
 from kopt._keras.fit_data import FitData
 from kopt._keras.fit_length import fit_length
 from kopt._keras.resumed_fit import LogsOfEpoch, begin_at, build_on_data
-from kopt.callbacks._resuming import container, identity, random_states, variables
+from kopt.callbacks._resuming import (
+    checks,
+    container,
+    identity,
+    random_states,
+    variables,
+)
+from kopt.callbacks._resuming.checks import Refusal
 from kopt.callbacks._resuming.py_datasets import PyDatasetState
 
-_FORMAT = 1
 Logs = dict[str, Any] | None
-
-
-class Refusal(ValueError):
-    """A backup that cannot be resumed, with the reason."""
 
 
 class Owner(Protocol):
@@ -35,6 +38,10 @@ class Owner(Protocol):
 
     def refused(self, refusal: Refusal) -> None:
         """Act on a backup that cannot be resumed; if this returns, the run is new."""
+        ...
+
+    def failed(self, error: OSError | TypeError) -> None:
+        """Act on a backup that could not be written."""
         ...
 
 
@@ -60,9 +67,9 @@ class Run:
         self._model = owner.model
         self._path = path
         self._delete = delete
-        self._others = _named(callbacks_beside(owner))
-        _check_alone(owner, self._others)
-        _check_optimizers(owner.model)
+        self._others = checks.named(callbacks_beside(owner))
+        checks.check_alone(self._others)
+        checks.check_optimizers(owner.model)
         self._data = FitData(owner)
         self._data.on_epoch = self._take_data
         self._datasets = PyDatasetState(self._data.py_dataset)
@@ -120,12 +127,11 @@ class Run:
     def _write(self, logs: Logs) -> None:
         states = {name: _callback_state.state_of(one) for name, one in self._others}
         tree = {
-            "format": _FORMAT,
             "identity": self._identity,
             "epoch": self._epoch,
             "batches": self._batches,
             "stopped": bool(self._model.stop_training),
-            "logs": {name: float(value) for name, value in (logs or {}).items()},
+            "logs": {name: np.array(value) for name, value in (logs or {}).items()},
             "variables": variables.present(self._model),
             "callbacks": {
                 name: state for name, state in states.items() if state is not None
@@ -134,8 +140,11 @@ class Run:
             "pipeline": variables.values(self._data.variables),
             "start": self._start,
         }
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        container.write(self._path, tree)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            container.write(self._path, checks.stamped(tree))
+        except (OSError, TypeError) as error:
+            self._owner.failed(error)
         self._since = 0
 
     def _mark_start(self) -> None:
@@ -182,39 +191,11 @@ class Run:
     # Going on.
 
     def _load(self) -> None:
-        try:
-            saved = container.read(self._path)
-        except ValueError as error:
-            raise Refusal(str(error)) from error
-        self._check(saved)
+        saved = checks.read(self._path)
+        checks.check_settings(self._path, saved, self._identity)
+        checks.check_callbacks(self._path, saved, self._others)
         _build(self._callback)
-        try:
-            variables.check(self._model, saved["variables"])
-        except ValueError as error:
-            raise self._refused(str(error)) from None
-        self._saved = saved
-        variables.bring_back(self._model, saved["variables"])
-        self._epoch = saved["epoch"]
-        is_over = saved["stopped"] and not saved["batches"]
-        begin_at(self._model, self._epochs if is_over else self._epoch)
-
-    def _check(self, saved: dict[str, Any]) -> None:
-        if saved.get("format") != _FORMAT:
-            raise self._refused(
-                f"it was written in format {saved.get('format')}, and this version of "
-                f"kopt reads format {_FORMAT}."
-            )
-        found = identity.differences(self._identity, saved["identity"])
-        if found:
-            raise self._refused(f"it is of a run with other settings: {found[0]}.")
-        here = {name for name, one in self._others if _callback_state.has_state(one)}
-        there = set(saved["callbacks"])
-        for names, words in ((there - here, "it has"), (here - there, "it lacks")):
-            if names:
-                raise self._refused(
-                    f"{words} the state of {', '.join(sorted(names))}, and this run "
-                    "has other callbacks."
-                )
+        checks.check_variables(self._path, saved, self._model)
         silent = [n for n, one in self._others if _callback_state.may_forget(one)]
         if silent:
             self._owner.warn(
@@ -222,13 +203,11 @@ class Run:
                 "and starts anew. Give the class `get_state()`, which returns a dict, "
                 "and `set_state(state)`."
             )
-
-    def _refused(self, reason: str) -> Refusal:
-        return Refusal(
-            f"The backup {str(self._path)!r} cannot be resumed: {reason} Run what "
-            "wrote it, give this run another `backup_dir`, or delete the file to start "
-            "anew."
-        )
+        self._saved = saved
+        variables.bring_back(self._model, saved["variables"])
+        self._epoch = saved["epoch"]
+        is_over = saved["stopped"] and not saved["batches"]
+        begin_at(self._model, self._epochs if is_over else self._epoch)
 
     def _bring_back(self) -> None:
         saved = self._saved or {}
@@ -237,7 +216,7 @@ class Run:
                 try:
                     _callback_state.bring_back(callback, saved["callbacks"][name])
                 except ValueError as error:
-                    raise self._refused(str(error)) from None
+                    raise checks.refusal(self._path, str(error)) from None
         variables.bring_back(self._model, saved["variables"])
         self._model.stop_training = saved["stopped"]
 
@@ -246,6 +225,12 @@ class Run:
         begin_at(self._model, None)
         if self._saved is None:
             return
+        if epoch != self._saved["epoch"]:
+            raise checks.refusal(
+                self._path,
+                f"the run was cut off in epoch {self._saved['epoch']}, and this `fit` "
+                f"begins in epoch {epoch}.",
+            )
         self._bring_back()
         self._model.stop_training = False
         random_states.go_to(self._saved["random"])
@@ -291,40 +276,6 @@ class Run:
         if self._saved is not None:
             self._bring_back()
             self._saved = None
-
-
-def _named(
-    callbacks: list[keras.callbacks.Callback],
-) -> list[tuple[str, keras.callbacks.Callback]]:
-    """Callbacks with a name of its own for each."""
-    found: list[tuple[str, keras.callbacks.Callback]] = []
-    for one in callbacks:
-        kind = type(one).__name__
-        count = sum(type(other).__name__ == kind for _, other in found)
-        found.append((f"{kind} {count + 1}" if count else kind, one))
-    return found
-
-
-def _check_alone(
-    owner: keras.callbacks.Callback, others: list[tuple[str, keras.callbacks.Callback]]
-) -> None:
-    for name, one in others:
-        if isinstance(one, (type(owner), keras.callbacks.BackupAndRestore)):
-            raise ValueError(
-                f"{name} beside BackupAndRestore backs up the same run, and each would "
-                "bring back what is its own. Leave one of them out."
-            )
-
-
-def _check_optimizers(model: keras.Model) -> None:
-    """Refuse a model that makes variables of optimizers in its training step."""
-    for one in variables.optimizers(model):
-        if one is not model.optimizer and not one.built:
-            raise ValueError(
-                f"The optimizer {one.name!r} of {model.name!r} is not built, so its "
-                "state could not be brought back. Call `optimizer.build(variables)` "
-                "with what it trains, before `fit`."
-            )
 
 
 def _build(owner: keras.callbacks.Callback) -> None:

@@ -35,8 +35,17 @@ class TrialBackup(BackupAndRestore):
         super().__init__(folder, delete_checkpoint=False)
         self._say = say
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        try:
+            super().on_train_begin(logs)
+        except ValueError as error:
+            self._say(f"Trials are not backed up, and start anew if cut off: {error}")
+
     def warn(self, text: str) -> None:
         self._say(text)
+
+    def failed(self, error: OSError | TypeError) -> None:
+        self._say(f"A trial could not be backed up: {error}")
 
     def refused(self, refusal: ValueError) -> None:
         """Start the trial anew."""
