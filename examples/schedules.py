@@ -229,6 +229,7 @@ def draw(finder: LRFinder, runs: Sequence[Run], path: Path) -> None:
         axes[2].plot(range(1, run.epochs + 1), run.losses, "o-", label=run.name)
     axes[1].set(xlabel="epoch", ylabel="learning rate")
     axes[2].set(xlabel="epoch", ylabel="loss on validation images", yscale="log")
+    axes[2].xaxis.get_major_locator().set_params(integer=True)
     axes[2].legend(fontsize="small")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

@@ -47,7 +47,7 @@ class ProgressReport(keras.callbacks.Callback):
     >>> model.set_weights([np.zeros((2, 1)), np.zeros(1)])
     >>> report = kopt.callbacks.ProgressReport("baseline")
     >>> _ = model.fit(np.ones((8, 2)), np.ones(8), epochs=2, callbacks=[report])
-                baseline  epoch 1/2  loss 1  ... s, ... s left
+                baseline  epoch 1/2  loss 1  ... s
                 baseline  epoch 2/2  loss 1  ... s
     """
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kopt import _checks
+from kopt._keras.callbacks_beside import callbacks_beside
 from kopt._registry import register
 from kopt.callbacks import _targets
 from kopt.callbacks._guarded_step import REASONS, GuardedStep, Limits
@@ -72,8 +73,9 @@ class SpikeGuard(keras.callbacks.Callback):
         stopped: Whether the last `fit` was stopped by it.
 
     Raises:
-        ValueError: If an argument is out of its range. In the first step, if the
-            model's own `train_step` does not call `model.optimizer`.
+        ValueError: If an argument is out of its range. When training begins, if there
+            is another one beside it. In the first step, if the model's own `train_step`
+            does not call `model.optimizer`.
 
     Reference:
         Kumar et al., 2025, ZClip: Adaptive Spike Mitigation for LLM Pre-Training,
@@ -124,6 +126,11 @@ class SpikeGuard(keras.callbacks.Callback):
         if self._step is not None:
             self._step.remove()  # Of a `fit` that was interrupted.
         _targets.optimizer_of(self.model)
+        if any(isinstance(one, SpikeGuard) for one in callbacks_beside(self)):
+            raise ValueError(
+                "Two SpikeGuards would put each other out of the training step. Give "
+                "one of them both limits: SpikeGuard(loss_z=10.0, gradient_z=10.0)."
+            )
         self.skipped, self.skips, self.stopped = 0, [], False
         limits = Limits(self.loss_z, self.gradient_z, self.warmup, self.decay)
         self._step = GuardedStep(self.model, limits)

@@ -456,6 +456,13 @@ def test_counts_and_means_go_on_where_a_backup_had_them():
     assert [skip.batch for skip in guard.skips] == [1, 3, 3]
 
 
+def test_a_second_guard_is_an_error_at_once():
+    model = network(kopt.SGD(0.1))
+    with pytest.raises(ValueError, match="Give one of them both limits"):
+        fit(model, SpikeGuard(), SpikeGuard(loss_z=9.0))
+    assert model.optimizer.iterations == 0
+
+
 def test_a_sweep_beside_it_is_refused():
     with pytest.raises(ValueError, match="SpikeGuard, which would keep steps"):
         fit(network(kopt.SGD(0.1)), SpikeGuard(), LRFinder(steps=10), epochs=10)

@@ -85,9 +85,17 @@ def check_with_files(tmp_path, *kinds):
         assert content(path) == content(tmp_path / "parts" / path.name)
 
 
+# OneCycle drives what FitSchedule drives, and BatchSizeRamp leaves fewer calls.
+TOGETHER = [
+    case
+    for name, case in CASES.items()
+    if name.endswith("-0") and name not in ("OneCycle-0", "BatchSizeRamp-0")
+]
+
+
 def test_beside_all_of_kopt_at_once(tmp_path):
     def callbacks():
-        return [one for case in CASES.values() for one in case()]
+        return [one for case in TOGETHER for one in case()]
 
     setting(callbacks, model=averaging_model).check(tmp_path, [7, 25, 19])
 
