@@ -18,7 +18,7 @@ from keras import ops
 
 from kopt._keras.layer_tree import with_nested_layers
 from kopt._rescaling import rescaled
-from kopt.quantization._common_grid import off_grid
+from kopt.quantization import off_grid
 
 
 @contextlib.contextmanager

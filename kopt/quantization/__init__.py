@@ -1,5 +1,6 @@
 from kopt import _registry
 from kopt.quantization import _default_rules as _default_rules
+from kopt.quantization._common_grid import off_grid as off_grid
 from kopt.quantization.annotate import (
     quantize_annotate_layer as quantize_annotate_layer,
 )

@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from kopt._keras.optuna_trials import id_in_storage
 from kopt.tuning._samplers.auto import Auto
 from kopt.tuning._samplers.measured_pruner import MeasuredPruner
 from kopt.tuning._samplers.seeded import SeededSampler
@@ -59,7 +60,7 @@ class ToldTrials:
             if records.RETRY_OF in attributes:
                 # Behind its repetition: whatever happens in between, it is not lost.
                 self._storage.set_trial_user_attr(
-                    cut_off._trial_id, records.CUT_OFF, "its process ended"
+                    id_in_storage(cut_off), records.CUT_OFF, "its process ended"
                 )
                 self.study.tell(cut_off.number, state=TrialState.FAIL)
             self._running[name] = self.study.ask()

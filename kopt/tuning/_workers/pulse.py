@@ -12,6 +12,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from kopt._keras.optuna_trials import id_in_storage
 from kopt.tuning._trials import records
 from kopt.tuning._trials.clock import Clock
 
@@ -88,7 +89,7 @@ class Pulse:
     def start(self, trial: optuna.Trial) -> None:
         """Beat for a trial from now on."""
         self._clock.is_lost = False
-        self._trial = trial._trial_id
+        self._trial = id_in_storage(trial)
 
     def stop(self) -> None:
         """Beat for none."""

@@ -10,6 +10,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from kopt._keras.optuna_trials import id_in_storage
 from kopt.tuning._trials import clock as spending
 from kopt.tuning._trials import records
 from kopt.tuning._trials.clock import Clock
@@ -201,7 +202,7 @@ class Queue:
 
     def _write(self, trial: FrozenTrial, key: str, value: Any) -> None:
         with contextlib.suppress(UpdateFinishedTrialError):
-            self._storage.set_trial_user_attr(trial._trial_id, key, value)
+            self._storage.set_trial_user_attr(id_in_storage(trial), key, value)
 
 
 def _is_repeated_twice(trials: Sequence[FrozenTrial], own: FrozenTrial) -> bool:
@@ -218,7 +219,8 @@ def _is_deadly(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> bool:
     """Whether a place has cost a worker again and again, without an epoch."""
     attempts = records.attempts(trials).get(records.original(trial), [])[-_DEATHS:]
     return len(attempts) == _DEATHS and all(
-        not one.intermediate_values
+        # Those of an earlier attempt are told again.
+        len(one.intermediate_values) <= one.user_attrs.get(records.RESUMED_AFTER, 0)
         and (one is trial or one.user_attrs.get(records.CUT_OFF) == _DIED)
         for one in attempts
     )
