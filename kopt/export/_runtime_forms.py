@@ -18,6 +18,7 @@ from keras import ops
 
 from kopt._keras.layer_tree import with_nested_layers
 from kopt._rescaling import rescaled
+from kopt.quantization._common_grid import off_grid
 
 
 @contextlib.contextmanager
@@ -84,9 +85,27 @@ def _normalization(layer: Any, inputs: Any) -> Any:
     return inputs * numbers.scale + numbers.offset
 
 
+def _averaging(layer: Any, inputs: Any, **options: Any) -> Any:
+    # It computes in float, or it would be a quantized layer.
+    return type(layer).call(layer, off_grid(inputs), **options)
+
+
 _FORMS: dict[Any, Callable[..., Any]] = {
     keras.layers.UpSampling2D: _upsampling,
     keras.layers.UpSampling1D: _upsampling_of_sequences,
     keras.layers.Embedding: _embedding,
     keras.layers.Normalization: _normalization,
+    **dict.fromkeys(
+        (
+            keras.layers.LayerNormalization,
+            keras.layers.GroupNormalization,
+            keras.layers.AveragePooling1D,
+            keras.layers.AveragePooling2D,
+            keras.layers.AveragePooling3D,
+            keras.layers.GlobalAveragePooling1D,
+            keras.layers.GlobalAveragePooling2D,
+            keras.layers.GlobalAveragePooling3D,
+        ),
+        _averaging,
+    ),
 }

@@ -38,6 +38,16 @@ def to_grid(one: ActivationRange, values: Any) -> Any:
     return one(values)
 
 
+def off_grid(values: Any) -> Any:
+    """The same values for an operation in float that a converter would make integer.
+
+    An average of integers it takes for one on their grid, and rounds it.
+    """
+    return (
+        tf.nn.leaky_relu(values, alpha=1.0 - _LEAST) if _is_rounded(values) else values
+    )
+
+
 def _number(one: ActivationRange) -> int:
     """A number for each range: equal operations a converter makes one of."""
     return 1 + zlib.crc32(one.path.encode()) % _SLOPES

@@ -138,3 +138,33 @@ def test_a_stateful_network_is_looked_at_in_its_own_batches(random, tmp_path):
     path = tmp_path / "m.tflite"
     assert kopt.export.tflite(model, path, "int8", x, batch_size=3).verified
     assert not np.any(model.layers[0].states[0])
+
+
+AVERAGING = {
+    "layer normalization": (layers.LayerNormalization, ()),
+    "group normalization": (lambda: layers.GroupNormalization(2), ()),
+    "chosen pool": (lambda: layers.GlobalAveragePooling2D(name="pool"), ("pool",)),
+    "chosen window": (lambda: layers.AveragePooling2D(2, name="pool"), ("pool",)),
+}
+
+
+@pytest.mark.parametrize("kind", AVERAGING)
+def test_what_averages_in_float_does_so_in_the_file(kind, random, tmp_path):
+    # A converter took the average of integers for one on their grid: the means of a
+    # normalization were rounded to steps of what it normalizes.
+    make, chosen = AVERAGING[kind]
+    keras.utils.set_random_seed(0)
+    stack = [layers.Conv2D(4, 3, name="conv"), make(), layers.Flatten()]
+    model = keras.Sequential([keras.Input((6, 6, 2)), *stack, layers.Dense(3)])
+    x = random.normal(size=(50, 6, 6, 2)).astype("float32")
+    config = kopt.quantization.Int8(float_layers=list(chosen))
+    kopt.quantization.quantize_model(model, config, calibration_data=x)
+    path = tmp_path / "m.tflite"
+    assert kopt.export.tflite(model, path, verify=x).max_lsb <= 1.01
+    contents = kopt.export.Interpreter(path).contents
+    averages = [
+        one for one in contents.operations if one.name in ("MEAN", "AVERAGE_POOL_2D")
+    ]
+    assert averages
+    for one in averages:
+        assert contents.tensors[one.outputs[0]].is_float

@@ -82,4 +82,19 @@ FOUND: list[tuple[str, tuple[Any, ...]]] = [
         "the_file_of_a_quantized_model_is_steps_away_at_most",
         (Net("sequence", (Part("KeepsConstant"),), structure="dict"),),
     ),
+    (
+        "the_file_of_a_quantized_model_is_steps_away_at_most",
+        (
+            Net(
+                "image",
+                (
+                    Part("Flatten"),
+                    Part("Dense silu", 1),
+                    Part("Dense tanh"),
+                    Part("LayerNormalization"),
+                ),
+                structure="dict",
+            ),
+        ),
+    ),
 ]
