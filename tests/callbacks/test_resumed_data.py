@@ -186,10 +186,11 @@ class Seen(keras.layers.Layer):
 
     def __init__(self, samples):
         super().__init__()
-        self.samples = samples
+        # Not the list itself, of which Keras would make its own.
+        self.note = samples.append
 
     def call(self, x):
-        tf.py_function(lambda x: self.samples.append(x.numpy().tolist()), [x], [])
+        tf.py_function(lambda x: self.note(x.numpy().tolist()), [x], [])
         return x
 
 
