@@ -163,9 +163,15 @@ def test_good_networks_are_not_named(name):
     assert "Nothing is wrong" in monitor.summary()
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        pytest.param(2, marks=pytest.mark.slow),
+        pytest.param(20, marks=pytest.mark.thorough),
+    ],
+)
 @pytest.mark.parametrize("name", ["residual", "transformer", "mobilenet"])
-def test_they_are_not_named_with_any_of_twenty_seeds(name):
+def test_they_are_not_named_with_any_seed(name, seeds):
     # One trace for all: the seeds draw other weights into the same network.
     model, x, y = getattr(networks, name)()
     model.compile(keras.optimizers.Adam(1e-3), LOSS)
@@ -174,7 +180,7 @@ def test_they_are_not_named_with_any_of_twenty_seeds(name):
         [kernel.layer for kernel in kernels],
         Probe(model, (x, y), 32, kernels),
     )
-    for seed in range(20):
+    for seed in range(seeds):
         keras.utils.set_random_seed(seed)
         model.set_weights(keras.models.clone_model(model).get_weights())
         measurements = [probe.measure()]
