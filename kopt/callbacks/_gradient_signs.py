@@ -4,7 +4,7 @@ The norm of a gradient alone says little: it depends on the scale of the loss, a
 twice the weights it is half as large. What compares over layers is the product of the
 norms of gradient and weights, the change of the loss for a relative change of the
 weights. In a network of rectified layers it is the same for all of them, however the
-weights are scaled (Du et al., 2018, arXiv:1806.00900, theorem 2.1); a healthy network
+weights are scaled (Du et al., 2018, arXiv:1806.00900); a healthy network
 has a spread of a factor of 100 at most.
 """
 

@@ -62,7 +62,7 @@ class OneCycle(_owners.Mover):
         Smith and Topin, 2017, Super-Convergence: Very Fast Training of Neural Networks
         Using Large Learning Rates, [arXiv:1708.07120](https://arxiv.org/abs/1708.07120);
         Smith, 2018, A Disciplined Approach to Neural Network Hyper-Parameters, Part 1,
-        [arXiv:1803.09820](https://arxiv.org/abs/1803.09820), section 4.3, on momentum.
+        [arXiv:1803.09820](https://arxiv.org/abs/1803.09820), on momentum.
 
     Example:
 
