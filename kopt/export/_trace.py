@@ -135,7 +135,7 @@ def _with_unequal_neighbours(name: str, array: np.ndarray) -> np.ndarray:
     """
     is_added = name in ("bias", "beta")
     is_vector = array.ndim == 1 or is_added
-    is_constant = array.size > 0 and np.ptp(array) == 0.0
+    is_constant = array.size > 0 and bool((array == array.flat[0]).all())
     if array.dtype != "float32" or not (is_vector or is_constant):
         return array
     flat = array.flatten()
