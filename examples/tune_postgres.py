@@ -115,6 +115,8 @@ def three_workers(storage: str, folder: Path, trials: int) -> None:
     workers = [subprocess.Popen(command) for _ in range(3)]
     victim, begun = None, 0
     while victim is None:
+        if all(worker.poll() is not None for worker in workers):
+            raise SystemExit("All workers ended before three trials had begun.")
         time.sleep(0.2)
         with contextlib.suppress(ValueError):  # There is no study yet.
             rows = kopt.tuning.Results(folder, name="digits", storage=storage).rows()
@@ -122,7 +124,8 @@ def three_workers(storage: str, folder: Path, trials: int) -> None:
         if begun >= 3:
             victim = workers.pop(0)
     victim.send_signal(signal.SIGKILL)
-    print(f"Process {victim.wait()} was killed after {begun} trials had begun.")
+    victim.wait()
+    print(f"Process {victim.pid} was killed after {begun} trials had begun.")
     codes = [worker.wait() for worker in workers]
     assert codes == [0, 0], codes
 

@@ -168,13 +168,14 @@ def sensitivity(
     for layer in layers:
         with _active(layers, [layer]):
             outputs = _outputs(model, batches)
-            with _result_kept(layer):
-                without = _outputs(model, batches) if _suffers(exact, outputs) else None
         lost = rate(exact) - rate(outputs)
         noise, parts = decibels(exact, outputs), _parts(exact, outputs)
         near = around.get(id(layer), ())
-        if without is not None and decibels(exact, without) > noise + _MUCH_LESS:
-            near = tuple(dict.fromkeys([*near, *_beside(calls, layer)]))
+        if lost > 0.0 or any(part.fault for part in parts):
+            with _active(layers, [layer]), _result_kept(layer):
+                without = decibels(exact, _outputs(model, batches))
+            if without > noise + _MUCH_LESS:
+                near = tuple(dict.fromkeys([*near, *_beside(calls, layer)]))
         found.append(LayerSensitivity(layer.name, lost, noise, parts, near))
     found.sort(key=lambda one: (-one.loss, one.sqnr))
     everything = _outputs(model, batches)
@@ -205,11 +206,6 @@ def _active(layers: list[Any], chosen: list[Any]) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.quantizer.active = True
-
-
-def _suffers(exact: np.ndarray, outputs: np.ndarray) -> bool:
-    changed = exact.ndim > 1 and bool((exact.argmax(-1) != outputs.argmax(-1)).any())
-    return changed or any(part.fault for part in _parts(exact, outputs))
 
 
 @contextmanager
