@@ -28,14 +28,21 @@ def callbacks_beside(
 
 def outermost_list() -> keras.callbacks.CallbackList | None:
     """The list of callbacks that `fit` is calling, which has all others in it."""
-    found = None
+    return next(reversed(_calling()), None)
+
+
+def _calling() -> list[keras.callbacks.CallbackList]:
+    """The lists that `fit` is calling, from the innermost on."""
+    found: list[keras.callbacks.CallbackList] = []
     frame = inspect.currentframe()
     while frame is not None:
         caller = frame.f_locals.get("self")
         if isinstance(caller, keras.Model):
             break
-        if isinstance(caller, keras.callbacks.CallbackList):
-            found = caller
+        is_list = isinstance(caller, keras.callbacks.CallbackList)
+        # Each of its methods has a frame.
+        if is_list and not any(caller is one for one in found):
+            found.append(caller)
         frame = frame.f_back
     return found
 
@@ -57,17 +64,11 @@ def go_first(callback: keras.callbacks.Callback) -> None:
     are replaced, for they are being gone through.
     """
     inner: keras.callbacks.Callback = callback
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, keras.Model):
-            return
-        if isinstance(caller, keras.callbacks.CallbackList) and caller is not inner:
-            others = [one for one in caller.callbacks if one is not inner]
-            if len(others) < len(caller.callbacks):
-                caller.callbacks = [inner, *others]
-            inner = caller
-        frame = frame.f_back
+    for one in _calling():
+        others = [other for other in one.callbacks if other is not inner]
+        if len(others) < len(one.callbacks):
+            one.callbacks = [inner, *others]
+        inner = one
 
 
 def leave_out(callback: keras.callbacks.Callback, kind: type) -> None:
@@ -76,15 +77,9 @@ def leave_out(callback: keras.callbacks.Callback, kind: type) -> None:
     The lists are replaced, for they are being gone through: for the event that is being
     told, they may still be called.
     """
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, keras.Model):
-            return
-        if isinstance(caller, keras.callbacks.CallbackList):
-            caller.callbacks = [
-                one
-                for one in caller.callbacks
-                if one is callback or not isinstance(one, kind)
-            ]
-        frame = frame.f_back
+    for one in _calling():
+        one.callbacks = [
+            other
+            for other in one.callbacks
+            if other is callback or not isinstance(other, kind)
+        ]

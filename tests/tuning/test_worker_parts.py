@@ -316,7 +316,10 @@ def test_devices_are_those_that_this_process_may_use(visible, expected):
     assert resources.gpus({"CUDA_VISIBLE_DEVICES": visible}) == expected
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+@pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="only Linux tells by /proc what is a process's own; elsewhere no limit acts",
+)
 def test_memory_that_is_shared_is_not_a_workers_own(tmp_path):
     limit = resources.memory_of_each(2)
     assert limit == pytest.approx(resources.memory_of_each(1) / 2, abs=1)
