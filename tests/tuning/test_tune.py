@@ -420,20 +420,7 @@ def test_an_objective_of_an_unknown_direction_is_refused(tmp_path):
         kopt.tuning.tune(square, None, objective="val_profit", budget=Budget(trials=1))
 
 
-# Which sampler, and why
-
-
-@pytest.mark.parametrize(
-    ("function", "trials", "reason"),
-    [
-        (lambda hp: [hp.Int("n", 1, 6)], 6, "Grid: the space has 6 configurations"),
-        (lambda hp: [hp.Int("n", 1, 9)], 6, "Sobol: 6 trials are too few"),
-        (square, 9, "Bayesian and TPE by turns: the space has no finite number"),
-    ],
-)
-def test_auto_says_what_it_chose_and_why(tmp_path, function, trials, reason):
-    results = analytic_search(function, tmp_path, budget=Budget(trials=trials))
-    assert any(line.startswith(reason) for line in results.why())
+# Which sampler
 
 
 def test_optunas_own_objects_are_taken(tmp_path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kopt.tuning._samplers.grid_sampler import GridSampler
 from kopt.tuning._strategy import SamplerStrategy
 from kopt.tuning._trials.space import Space
 from kopt.tuning.bayesian import Bayesian
-from kopt.tuning.grid import Grid
 from kopt.tuning.sobol import Sobol
 from kopt.tuning.tpe import TPE
 
@@ -25,7 +25,8 @@ class Auto(SamplerStrategy):
 
     Args:
         trials: Trials of the budget; `None` if it does not limit them.
-        space: The space as far as it is known, which is after the first trial.
+        space: The space as far as it is known: from the moment on at which a trial has
+            asked for all of its names, but for those of branches that none has taken.
         say: Takes a line of text for the log of the search.
     """
 
@@ -40,8 +41,8 @@ class Auto(SamplerStrategy):
         return self._chosen(place).sampler(seed, place)
 
     def _chosen(self, place: int) -> SamplerStrategy:
-        if place == 0:
-            return Sobol()  # The space is known after one trial.
+        if place == 0 or not self.space.is_known():
+            return Sobol()
         size = self.space.size()
         if self.trials is not None:
             if size is not None and size <= self.trials:
@@ -49,7 +50,7 @@ class Auto(SamplerStrategy):
                     f"Grid: the space has {size} configurations, no more than the "
                     f"budget of {self.trials} trials."
                 )
-                return Grid()
+                return _GridSoFar()
             if self.trials < _TOO_FEW_TO_MODEL:
                 self.say(
                     f"Sobol: {self.trials} trials are too few for a model of the "
@@ -65,3 +66,10 @@ class Auto(SamplerStrategy):
             )
         )
         return Bayesian() if place % 2 else TPE()
+
+
+class _GridSoFar(SamplerStrategy):
+    """A grid of a space that may turn out to be larger, or endless, as it goes on."""
+
+    def sampler(self, seed: int = 0, place: int = 0) -> Any:
+        return GridSampler(beyond=Sobol().sampler(seed, place))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from optuna import Study, distributions
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from kopt.tuning._samplers.name_by_name import NameByName
@@ -20,7 +21,14 @@ class GridSampler(NameByName):
     Optuna's `GridSampler` has to be told the whole space beforehand, and has no
     conditional names. Its `BruteForceSampler` fails on a trial that was cut off before
     it had asked for all of its names, and takes such a trial for tried.
+
+    Args:
+        beyond: What draws names without a finite number of values. Without it they are
+            an error.
     """
+
+    def __init__(self, beyond: BaseSampler | None = None):
+        self._beyond = beyond
 
     def sample_independent(
         self,
@@ -30,6 +38,10 @@ class GridSampler(NameByName):
         param_distribution: distributions.BaseDistribution,
     ) -> Any:
         if cardinality(param_distribution) is None:
+            if self._beyond is not None:
+                return self._beyond.sample_independent(
+                    study, trial, param_name, param_distribution
+                )
             raise SpaceError(
                 f"A grid needs a finite number of values. The hyperparameter "
                 f"{param_name!r} has none: {param_distribution}. Give it a `step=` (a "

@@ -79,6 +79,14 @@ class Space:
         """The parameters of Optuna's trials, in the order in which they were met."""
         return [key for key, entry in self._entries.items() if entry["domain"]]
 
+    def is_known(self) -> bool:
+        """Whether a trial has asked for all of its names, here or elsewhere."""
+        trials = self._study.get_trials(deepcopy=False)
+        return any(
+            one.state in records.COUNTED or one.user_attrs.get(records.DRAWN) is True
+            for one in trials
+        )
+
     def size(self) -> int | None:
         """How many configurations there are; `None` if they are no finite number.
 
