@@ -83,8 +83,14 @@ class Results:
 
     @property
     def best_trial(self) -> Any:
-        """Optuna's record of the trial with the best score."""
-        from kopt.tuning._trials.checkpoints import best_first
+        """Optuna's record of the best configuration's best trial."""
+        from kopt.tuning._trials.configurations import sign_of
+
+        return self._best().best_run(sign_of(self.study))
+
+    def _best(self) -> Any:
+        """The best configuration, with all of its trials."""
+        from kopt.tuning._trials.configurations import best_first
         from kopt.tuning._trials.errors import SearchError
 
         found = best_first(self.study)
@@ -97,10 +103,9 @@ class Results:
 
     @property
     def best_score(self) -> float:
-        """The best score, as the search saw it."""
-        from kopt.tuning._trials.checkpoints import score_of
-
-        return score_of(self.best_trial)
+        """The best configuration's score: the mean where it was trained again."""
+        score: float = self._best().score
+        return score
 
     @property
     def best_values(self) -> dict[str, Any]:
@@ -230,10 +235,10 @@ class Results:
             RuntimeError: If fewer than two complete trials have different scores.
         """
         importance = _extras.load("optuna.importance", "tune")
-        from kopt.tuning._trials.checkpoints import best_first, score_of
+        from kopt.tuning._trials.configurations import best_first
         from kopt.tuning._trials.errors import SearchError
 
-        if len({score_of(trial) for trial in best_first(self.study)}) < 2:
+        if len({one.score for one in best_first(self.study)}) < 2:
             raise SearchError(
                 "Importance needs at least two complete trials with different scores. "
                 "Give the search a larger budget."
@@ -250,15 +255,21 @@ class Results:
 
     def __str__(self) -> str:
         from kopt.tuning._trials import records
-        from kopt.tuning._trials.checkpoints import best_first, score_of
+        from kopt.tuning._trials.configurations import best_first
 
-        lines = [("trial", "score", "seconds", "hyperparameters")]
-        for trial in best_first(self.study)[:_SHOWN]:
-            values = trial.user_attrs.get(records.VALUES, {})
-            shown = ", ".join(f"{name}={_short(one)}" for name, one in values.items())
-            seconds = f"{trial.user_attrs.get(records.SECONDS, 0.0):.1f}"
-            lines.append((str(trial.number), f"{score_of(trial):.4f}", seconds, shown))
-        return _text_table.table(lines, left=(3,))
+        lines: list[tuple[str, ...]] = [
+            ("trial", "score", "runs", "seconds", "hyperparameters")
+        ]
+        for one in best_first(self.study)[:_SHOWN]:
+            attributes = one.first.user_attrs
+            values = attributes.get(records.VALUES, {})
+            shown = ", ".join(f"{name}={_short(v)}" for name, v in values.items())
+            seconds = f"{attributes.get(records.SECONDS, 0.0):.1f}"
+            number, runs = str(one.first.number), str(len(one.runs))
+            lines.append((number, f"{one.score:.4f}", runs, seconds, shown))
+        if all(line[2] == "1" for line in lines[1:]):
+            lines = [(*line[:2], *line[3:]) for line in lines]
+        return _text_table.table(lines, left=(len(lines[0]) - 1,))
 
 
 def _short(value: Any) -> str:

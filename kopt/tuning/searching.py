@@ -31,6 +31,7 @@ def tune(
     seed: int = 0,
     callbacks: Iterable[Any] | Callable[[Any], Iterable[Any]] = (),
     keep: int = 1,
+    confirm: str | int = "auto",
     n_jobs: int = 1,
     grace: float = 60.0,
     **fit_arguments: Any,
@@ -65,6 +66,8 @@ def tune(
             `fit` with an `"x"`; or a function of nothing, or of `hp`, that returns one.
         objective: A name as `fit` logs it, such as `"val_accuracy"`; its direction
             comes from `kopt.tuning.objective`, which makes one for metrics of your own.
+            Or a `kopt.tuning.FromPredictions`, for what needs all of the validation
+            data at once.
         budget: A `kopt.tuning.Budget`: how much the search may cost.
         sampler: What chooses configurations: `"auto"`, `Grid()`, `Random()`, `Sobol()`,
             `TPE()`, `Bayesian()` or `Optuna(...)`. `"auto"` takes the usual
@@ -82,10 +85,19 @@ def tune(
             are left out are drawn.
         score: A trial's score: the objective of its `"best"` epoch, of the `"last"`
             one, or the mean of so many last ones. The best of noisy epochs is too good.
+            It is written down in the study, and a search goes on only with the same.
         seed: Seed of the search.
         callbacks: Callbacks, copied for each trial, or a function of Optuna's trial
             that makes them.
         keep: How many of the best models are kept as files.
+        confirm: How often the leading three configurations are trained again, with
+            fresh seeds, before the best of their means wins: the best of many noisy
+            scores is too good, and not always of the best configuration. These trials
+            are part of the budget. `"auto"` repeats them once where the budget has 40
+            trials or more (or where as many fit into its minutes or epochs), and not at
+            all otherwise, where they would take more than they give. If the first
+            repeat shows that seeds change nothing, the others are left out. `0` for
+            never.
         n_jobs: Workers on this machine. With more than one they are processes that
             this one starts, each with its share of the cores and a GPU of its own; it
             watches over them and replaces those that end.
@@ -136,6 +148,7 @@ def tune(
         seed=seed,
         callbacks=callbacks,
         keep=keep,
+        confirm=confirm,
         n_jobs=n_jobs,
         grace=grace,
         **fit_arguments,

@@ -11,7 +11,13 @@ import keras_tuner
 
 from kopt import _checks, _extras
 from kopt._registry import register
-from kopt.tuning._arguments import hypermodel_of, objective_of, pruner_of, sampler_of
+from kopt.tuning._arguments import (
+    confirm_of,
+    hypermodel_of,
+    objective_of,
+    pruner_of,
+    sampler_of,
+)
 from kopt.tuning.budget import Budget
 from kopt.tuning.results import Results
 
@@ -38,6 +44,7 @@ class Tuner:
         seed: Seed of the search.
         callbacks: Callbacks of each trial.
         keep: How many of the best models are kept.
+        confirm: How often the leading configurations are trained again.
         n_jobs: Workers that are started on this machine.
         grace: Seconds without a sign of life after which a trial is dead.
         **fit_arguments: Further arguments of `fit`.
@@ -72,6 +79,7 @@ class Tuner:
         seed: int = 0,
         callbacks: Iterable[Any] | Callable[[Any], Iterable[Any]] = (),
         keep: int = 1,
+        confirm: str | int = "auto",
         n_jobs: int = 1,
         grace: float = 60.0,
         **fit_arguments: Any,
@@ -106,6 +114,7 @@ class Tuner:
             fit_arguments=fit_arguments,
             directory=self.directory,
         )
+        self.confirm = confirm_of(confirm, budget, self.task.hypermodel)
         self.initial = [dict(one) for one in initial]
         self.n_jobs = _checks.integer("n_jobs", n_jobs, low=1)
 
@@ -143,7 +152,7 @@ class Tuner:
         # Here first, so that what is wrong with it is said once.
         storage = shared_storage_of(self.storage, self.directory)
         data = fingerprint(task.data)
-        study = opened(storage, self.name, task.objective, task.seed, data)
+        study = opened(storage, self.name, task.objective, task.seed, data, task.score)
         parts = {
             "model_or_build": task.hypermodel,
             "data": task.data,
@@ -159,6 +168,7 @@ class Tuner:
             "seed": task.seed,
             "callbacks": task.callbacks,
             "keep": self.keep,
+            "confirm": self.confirm,
             "grace": self.grace,
             **task.fit_arguments,
         }

@@ -121,6 +121,13 @@ def _last_noted(trial: FrozenTrial) -> float:
     return max(end, attributes.get(records.BEAT, 0.0))
 
 
+def usual(trials: Sequence[FrozenTrial]) -> float:
+    """Mean seconds of complete trials; 0 where there is none."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    seconds = [t.user_attrs.get(records.SECONDS, 0.0) for t in complete]
+    return sum(seconds) / len(seconds) if seconds else 0.0
+
+
 def shortest(trials: Sequence[FrozenTrial]) -> float:
     """Seconds of the shortest complete trial; 0 where there is none."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -59,9 +60,16 @@ class Outcome:
 
 
 def run(
-    task: Task, trial: optuna.Trial, place: int, space: Space, clock: Clock
+    task: Task, trial: optuna.Trial, seed: int, space: Space, clock: Clock
 ) -> Outcome:
     """Run a trial to its score.
+
+    Args:
+        task: What all trials of the search have in common.
+        trial: The trial.
+        seed: The seed of its training.
+        space: The space of the search.
+        clock: The clock of the search.
 
     Raises:
         TrialFailed: If it has none, for a reason that is kept.
@@ -70,7 +78,7 @@ def run(
     """
     clock.start_trial()
     try:
-        return _trained(task, trial, place, space, clock)
+        return _trained(task, trial, seed, space, clock)
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise TrialFailed("out of memory", _told(error)) from error
     except keras_tuner.errors.FailedTrialError as error:
@@ -80,9 +88,8 @@ def run(
 
 
 def _trained(
-    task: Task, trial: optuna.Trial, place: int, space: Space, clock: Clock
+    task: Task, trial: optuna.Trial, seed: int, space: Space, clock: Clock
 ) -> Outcome:
-    seed = records.seeds(task.seed, place)[1]
     # Names of layers start anew, so that a trial does not depend on those before.
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(seed)
@@ -148,6 +155,7 @@ class _NoTrial:
     """In the place of a trial, where there is no search."""
 
     number = -1
+    user_attrs: Mapping[str, Any] = MappingProxyType({})
 
     def set_user_attr(self, key: str, value: Any) -> None:
         pass
@@ -200,7 +208,9 @@ def _fit_arguments(
         if isinstance(positional[0], tf.data.Dataset):
             usual["shuffle"] = False  # Keras warns of its own default otherwise.
     named = {**usual, **task.fit_arguments, **named}
-    named["callbacks"] = [*callbacks, recorder]
+    logged = [task.objective.callback()] if hasattr(task.objective, "callback") else []
+    # First what the others may look at.
+    named["callbacks"] = [*logged, *callbacks, recorder]
     return positional, named
 
 
