@@ -15,6 +15,7 @@ from kopt.tuning.random import Random as Random
 from kopt.tuning.results import Results as Results
 from kopt.tuning.searching import tune as tune
 from kopt.tuning.sobol import Sobol as Sobol
+from kopt.tuning.tensor_board import TensorBoard as TensorBoard
 from kopt.tuning.tpe import TPE as TPE
 from kopt.tuning.tuner import Tuner as Tuner
 

@@ -32,6 +32,7 @@ def tune(
     callbacks: Iterable[Any] | Callable[[Any], Iterable[Any]] = (),
     keep: int = 1,
     confirm: str | int = "auto",
+    progress: Any = None,
     n_jobs: int = 1,
     grace: float = 60.0,
     **fit_arguments: Any,
@@ -88,7 +89,10 @@ def tune(
             It is written down in the study, and a search goes on only with the same.
         seed: Seed of the search.
         callbacks: Callbacks, copied for each trial, or a function of Optuna's trial
-            that makes them.
+            that makes them, such as a `kopt.tuning.TensorBoard`. What copies of Keras's
+            own callbacks write to a path goes to a folder of the trial there. A
+            function finds the hyperparameters by name in
+            `trial.user_attrs["kopt:values"]`.
         keep: How many of the best models are kept as files.
         confirm: How often the leading three configurations are trained again, with
             fresh seeds, before the best of their means wins: the best of many noisy
@@ -98,6 +102,9 @@ def tune(
             all otherwise, where they would take more than they give. If the first
             repeat shows that seeds change nothing, the others are left out. `0` for
             never.
+        progress: Whether the trials of all workers are shown as they go: `True` for a
+            live table in a terminal and a line for each trial elsewhere, `False` for
+            nothing, `None` for the table alone. Or a `rich.console.Console`.
         n_jobs: Workers on this machine. With more than one they are processes that
             this one starts, each with its share of the cores and a GPU of its own; it
             watches over them and replaces those that end.
@@ -149,6 +156,7 @@ def tune(
         callbacks=callbacks,
         keep=keep,
         confirm=confirm,
+        progress=progress,
         n_jobs=n_jobs,
         grace=grace,
         **fit_arguments,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,7 @@ class Tuner:
         callbacks: Callbacks of each trial.
         keep: How many of the best models are kept.
         confirm: How often the leading configurations are trained again.
+        progress: Whether trials are shown as they go.
         n_jobs: Workers that are started on this machine.
         grace: Seconds without a sign of life after which a trial is dead.
         **fit_arguments: Further arguments of `fit`.
@@ -80,6 +82,7 @@ class Tuner:
         callbacks: Iterable[Any] | Callable[[Any], Iterable[Any]] = (),
         keep: int = 1,
         confirm: str | int = "auto",
+        progress: Any = None,
         n_jobs: int = 1,
         grace: float = 60.0,
         **fit_arguments: Any,
@@ -103,6 +106,7 @@ class Tuner:
         self.name = name
         self.directory = Path(directory)
         self.grace = _checks.number("grace", grace, low=0, low_open=True)
+        self.progress = progress
         self.keep = _checks.integer("keep", keep, low=1)
         self.task = Task(
             hypermodel=hypermodel_of(model_or_build),
@@ -116,6 +120,7 @@ class Tuner:
         )
         self.confirm = confirm_of(confirm, budget, self.task.hypermodel)
         self.initial = [dict(one) for one in initial]
+        _check_copies(self.task.callbacks)
         self.n_jobs = _checks.integer("n_jobs", n_jobs, low=1)
 
     def search(self) -> Results:
@@ -143,6 +148,7 @@ class Tuner:
     def _start_workers(self) -> None:
         from kopt.tuning._trials.clock import spent
         from kopt.tuning._trials.data import fingerprint
+        from kopt.tuning._trials.progress import Progress
         from kopt.tuning._trials.study import opened
         from kopt.tuning._workers.pool import Pool
         from kopt.tuning._workers.storages import shared_storage_of
@@ -168,21 +174,41 @@ class Tuner:
             "seed": task.seed,
             "callbacks": task.callbacks,
             "keep": self.keep,
+            "progress": False,
             "confirm": self.confirm,
             "grace": self.grace,
             **task.fit_arguments,
         }
         trials = partial(study.get_trials, deepcopy=False)
-        Pool(
-            parts,
-            self.n_jobs,
-            self.directory,
-            begun=lambda: len(trials()),
-            spent=spent(trials()),
-        ).run()
+        shown = Progress(study, task.objective.name, self.budget, self.progress)
+        shown.open()
+        try:
+            Pool(
+                parts,
+                self.n_jobs,
+                self.directory,
+                begun=lambda: len(trials()),
+                spent=spent(trials()),
+                look=shown.look,
+            ).run()
+        finally:
+            shown.close()
 
     def results(self) -> Results:
         """What the search has found so far."""
         found = Results(self.directory, name=self.name, storage=self.storage)
         found.task = self.task
         return found
+
+
+def _check_copies(callbacks: Any) -> None:
+    """Refuse callbacks that cannot be copied before a trial needs them."""
+    for callback in () if callable(callbacks) else callbacks:
+        try:
+            copy.deepcopy(callback)
+        except Exception as error:
+            raise TypeError(
+                f"The callback {type(callback).__name__} cannot be copied, which each "
+                f"trial does to begin with a fresh one: {error}. Give a function that "
+                f"makes it: callbacks=lambda trial: [{type(callback).__name__}(...)]."
+            ) from error

@@ -23,6 +23,7 @@ from kopt.tuning._trials import records
 from kopt.tuning._trials.clock import Clock, OutOfTime
 from kopt.tuning._trials.data import fit_data
 from kopt.tuning._trials.errors import ObjectiveError, SpaceError
+from kopt.tuning._trials.own_folder import in_own_folder
 from kopt.tuning._trials.recorder import Recorder, TrialFailed, not_logged
 from kopt.tuning._trials.resumption import Resumption, backs_up
 from kopt.tuning._trials.space import Space
@@ -48,6 +49,8 @@ class Task:
     # Where trials are backed up.
     directory: Path
     # Called with the names met so far, when the model of a trial has been built.
+    # What shows the trials as they go.
+    progress: Any = None
     after_build: Callable[[Space], None] = field(default=lambda space: None)
 
 
@@ -98,6 +101,8 @@ def _trained(
     try:
         model = task.hypermodel.build(hp)
         task.after_build(space)
+        # For callbacks, and for those who look on.
+        trial.set_user_attr(records.VALUES, dict(hp.values))
         arguments = _fit_arguments(task, trial, hp, recorder)
         arguments[1]["callbacks"] += _backup(task, trial, arguments[1]["callbacks"])
         keras.utils.set_random_seed(seed)
@@ -200,7 +205,7 @@ def _fit_arguments(
         callbacks = list(task.callbacks(trial))
     else:
         # Callbacks have a state; each trial starts with a fresh one.
-        callbacks = [copy.deepcopy(one) for one in task.callbacks]
+        callbacks = [in_own_folder(copy.deepcopy(one), trial) for one in task.callbacks]
     usual: dict[str, Any] = {}
     if not trains_itself(task.hypermodel):
         # A training of the user's own need not take what it was not given.
@@ -210,7 +215,8 @@ def _fit_arguments(
     named = {**usual, **task.fit_arguments, **named}
     logged = [task.objective.callback()] if hasattr(task.objective, "callback") else []
     # First what the others may look at.
-    named["callbacks"] = [*logged, *callbacks, recorder]
+    shown = [task.progress.callback()] if task.progress and trial.number >= 0 else []
+    named["callbacks"] = [*logged, *callbacks, recorder, *shown]
     return positional, named
 
 

@@ -28,6 +28,7 @@ from kopt.tuning._trials.confirmation import describe
 from kopt.tuning._trials.data import fingerprint, takes_hp
 from kopt.tuning._trials.ending import end_of, is_exhausted
 from kopt.tuning._trials.failures import Failures
+from kopt.tuning._trials.progress import Progress
 from kopt.tuning._trials.recorder import TrialFailed
 from kopt.tuning._trials.run import FATAL, as_failure, resumption, run, trains_itself
 from kopt.tuning._trials.space import Space
@@ -75,6 +76,10 @@ class Search:
         self._checkpoints = Checkpoints(
             tuner.directory, self._study, tuner.keep, self._confirmation
         )
+        self._progress = Progress(
+            self._study, self._task.objective.name, self._budget, tuner.progress
+        )
+        self._task.progress = self._progress
         self._collected = time.monotonic()
         self._failures = Failures()
         self._task.after_build = self._check_space_of_build
@@ -110,13 +115,15 @@ class Search:
             self._say,
         )
         done = 0
-        with pulse.beating():
+        with pulse.beating(), contextlib.closing(self._progress):
+            self._progress.open()
             while (trial := self._next()) is not None:
                 pulse.start(trial)
                 try:
                     self._take(trial)
                 finally:
                     pulse.stop()
+                self._progress.look(is_due=True)
                 self._checkpoints.sweep()
                 resumption(self._task, self._study).sweep()
                 self._free_memory()
@@ -153,6 +160,7 @@ class Search:
             trial = self._queue.next(is_exhausted(trials))
             if trial is not None:
                 return trial
+            self._progress.look()
             time.sleep(pause)
             pause = min(2 * pause, _SECONDS_BETWEEN_LOOKS)
 
