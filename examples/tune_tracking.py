@@ -98,7 +98,12 @@ def mlflow_runs(folder: Path) -> MakesCallbacks:
     mlflow = importlib.import_module("mlflow")
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     artifacts = (folder / "mlflow").resolve().as_uri()
-    experiment = client.create_experiment("digits", artifact_location=artifacts)
+    known = client.get_experiment_by_name("digits")
+    experiment = (
+        known.experiment_id
+        if known
+        else client.create_experiment("digits", artifact_location=artifacts)
+    )
     return lambda trial: [MLflowRun(client, experiment, trial)]
 
 
@@ -140,7 +145,7 @@ def search(folder: Path, trials: int, epochs: int) -> kopt.tuning.Results:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few trials and epochs")
-    parser.add_argument("--folder", type=Path, help="a new folder to keep the runs in")
+    parser.add_argument("--folder", type=Path, help="where to keep the runs")
     options = parser.parse_args()
     trials, epochs = (2, 1) if options.quick else (10, 8)
     with tempfile.TemporaryDirectory() as temporary:

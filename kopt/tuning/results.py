@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ class Results:
     `kopt.tuning.tune` returns one. Made from the folder of a search, it shows the same
     at any later time, also after the build function has changed. Printed, it is a table
     of the best trials.
+
+    Where the leading configurations were trained again (`confirm=`), these come first,
+    by the means of their scores.
 
     Args:
         directory: The folder of the search.
@@ -123,6 +127,11 @@ class Results:
     def best_model(self) -> keras.Model:
         """The model of the best trial as it was trained, with its score.
 
+        Of a configuration that was trained again, the best of its trials
+        (`best_trial`). A loss or a metric of the user's own is compiled where the
+        results come from a search; read from the folder alone, such a model predicts,
+        and a warning says so.
+
         Raises:
             RuntimeError: If no trial has a score, or if the model can be made neither
                 from its file nor by the build function of a search.
@@ -136,9 +145,9 @@ class Results:
         if whole.exists():
             try:
                 return keras.saving.load_model(whole)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError) as error:
                 if self.task is None:
-                    raise
+                    return _without_training(whole, error)
         source = whole if whole.exists() else weights
         if not source.exists():
             self._check_folder()
@@ -208,12 +217,37 @@ class Results:
 
         With `number`, `state` (`"complete"`, `"pruned"`, `"failed"`, `"cut off"`,
         `"running"`, `"waiting"`, or `"withdrawn"` for a repetition that another worker
-        had begun), `score`, `epochs`, `seconds`, `reason`, and every
-        hyperparameter under `"hp:"` and its name.
+        had begun), `score`, `repeat_of` (the number of the trial whose configuration
+        this one repeats), `epochs`, `seconds`, `reason`, and every hyperparameter
+        under `"hp:"` and its name.
         """
         from kopt.tuning._trials.rows import rows
 
         return rows(self.study)
+
+    def to_dataframe(self) -> Any:
+        """The rows of `rows()` as a `pandas.DataFrame`, with the configurations' means.
+
+        A column `mean` has for each trial with a score the mean over all trials of its
+        configuration, by which configurations that were trained again are ranked, and
+        a column `runs` how many these are.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        pandas = _extras.load("pandas", "tune")
+        from kopt.tuning._trials.configurations import best_first
+
+        frame = pandas.DataFrame(self.rows())
+        means = {
+            run.number: (one.score, len(one.runs))
+            for one in best_first(self.study)
+            for run in one.runs
+        }
+        found = [means.get(number, (None, 0)) for number in frame.get("number", ())]
+        frame.insert(3, "mean", [mean for mean, _ in found])
+        frame.insert(4, "runs", [runs for _, runs in found])
+        return frame
 
     def history(self, number: int) -> dict[str, list[float | None]]:
         """What a trial logged at each epoch; `None` for what was not finite."""
@@ -270,6 +304,18 @@ class Results:
         if all(line[2] == "1" for line in lines[1:]):
             lines = [(*line[:2], *line[3:]) for line in lines]
         return _text_table.table(lines, left=(len(lines[0]) - 1,))
+
+
+def _without_training(path: Path, error: Exception) -> keras.Model:
+    """A model whose loss or metrics are the user's own, to predict with."""
+    model = keras.saving.load_model(path, compile=False)
+    warnings.warn(
+        f"The model is not compiled: {str(error).splitlines()[0]} Compile it, or "
+        "register what is your own with keras.saving.register_keras_serializable, "
+        "to evaluate it or train on.",
+        stacklevel=3,
+    )
+    return model
 
 
 def _short(value: Any) -> str:

@@ -38,7 +38,8 @@ class TensorBoard:
     ...     build, (np.ones((8, 2)), np.ones((8, 1))), objective="loss",
     ...     budget=kopt.tuning.Budget(trials=2), callbacks=logs,
     ... )
-    >>> sorted(path.name for path in Path("logs").iterdir())
+    >>> import os
+    >>> sorted(os.listdir("logs"))
     ['trial-0000', 'trial-0001']
     """
 

@@ -88,6 +88,7 @@ class Tuner:
         **fit_arguments: Any,
     ):
         _extras.load("optuna", "tune")
+        from kopt.tuning._trials.data import check_reusable
         from kopt.tuning._trials.run import Task
 
         if not isinstance(budget, Budget):
@@ -121,6 +122,7 @@ class Tuner:
         self.confirm = confirm_of(confirm, budget, self.task.hypermodel)
         self.initial = [dict(one) for one in initial]
         _check_copies(self.task.callbacks)
+        check_reusable(data, fit_arguments)
         self.n_jobs = _checks.integer("n_jobs", n_jobs, low=1)
 
     def search(self) -> Results:

@@ -88,6 +88,20 @@ def test_the_best_mean_wins(tmp_path):
     assert f"ranked by their means: trial {winner}" in results.why()[-2]
 
 
+def test_a_data_frame_tells_what_is_ranked(tmp_path):
+    results = search(tmp_path)
+    frame = results.to_dataframe()
+    assert list(frame.columns[:5]) == ["number", "state", "score", "mean", "runs"]
+    confirmed = frame[frame.runs == 3]
+    assert len(confirmed) == 9
+    means = confirmed.groupby("hp:x").score.mean()
+    assert means.min() == pytest.approx(results.best_score)
+    for _, row in confirmed.iterrows():
+        assert row["mean"] == pytest.approx(means[row["hp:x"]])
+    single = frame[frame.runs == 1]
+    assert (single["mean"] == single.score).all()
+
+
 def test_repeats_have_seeds_of_their_own(tmp_path):
     results = search(tmp_path)
     scores = [row["score"] for row in results.rows()]

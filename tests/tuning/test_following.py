@@ -248,6 +248,53 @@ def test_a_callback_that_cannot_be_copied_is_an_error_at_once(tmp_path):
     assert results.rows()[0]["state"] == "complete"
 
 
+def test_data_that_one_trial_uses_up_are_an_error_at_once(tmp_path):
+    def batches():
+        while True:
+            yield DATA
+
+    fit = {"steps_per_epoch": 1, "validation_steps": 1}
+    arguments = {"objective": "val_loss", "budget": Budget(trials=2), **fit}
+    for data, validation in (
+        (batches(), DATA),
+        (DATA, batches()),
+        ({"x": batches(), "validation_data": DATA}, None),
+    ):
+        with pytest.raises(TypeError, match=r"is a generator.*data=lambda: \{"):
+            kopt.tuning.Tuner(build, data, validation_data=validation, **arguments)
+    results = kopt.tuning.tune(
+        build,
+        lambda: {"x": batches(), "validation_data": batches()},
+        directory=tmp_path,
+        **arguments,
+    )
+    assert [row["state"] for row in results.rows()] == ["complete"] * 2
+
+
+def mean_of_predictions(y_true, y_pred):
+    return keras.ops.mean(y_pred)
+
+
+def test_a_model_with_a_metric_of_ones_own_is_read_from_the_folder(tmp_path):
+    def with_metric(hp):
+        model = build(hp)
+        model.compile("sgd", "mse", metrics=[mean_of_predictions])
+        return model
+
+    results = kopt.tuning.tune(
+        with_metric,
+        DATA,
+        objective="loss",
+        budget=Budget(trials=1),
+        directory=tmp_path,
+    )
+    expected = results.best_model().predict(x, verbose=0)
+    assert results.best_model().compiled
+    with pytest.warns(UserWarning, match="The model is not compiled"):
+        model = kopt.tuning.Results(tmp_path).best_model()
+    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+
+
 def test_a_function_of_the_trial_finds_its_hyperparameters(tmp_path):
     found = []
 

@@ -134,7 +134,7 @@ class Progress:
             parts.append(f"{self._objective} {number(row['score'])}")
         elif row["reason"]:
             parts.append(str(row["reason"]).splitlines()[0])
-        parts.append(f"{row['epochs']} epochs")
+        parts.append(f"{row['epochs']} epoch{'' if row['epochs'] == 1 else 's'}")
         if row["seconds"] is not None:
             parts.append(duration(row["seconds"]))
         parts += [_values(row), self._place(trials)[1], self._best()]

@@ -210,7 +210,9 @@ def _fit_arguments(
     if not trains_itself(task.hypermodel):
         # A training of the user's own need not take what it was not given.
         usual["verbose"] = 0
-        if isinstance(positional[0], tf.data.Dataset):
+        if isinstance(positional[0], tf.data.Dataset) or hasattr(
+            positional[0], "__next__"
+        ):
             usual["shuffle"] = False  # Keras warns of its own default otherwise.
     named = {**usual, **task.fit_arguments, **named}
     logged = [task.objective.callback()] if hasattr(task.objective, "callback") else []
