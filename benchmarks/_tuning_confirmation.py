@@ -70,8 +70,3 @@ def confirmed(
         )
         study.add_trial(again)
     return task.regret(best_first(study)[0].first.params)
-
-
-def single(task: Task, study: optuna.Study, seed: int, trials: int) -> float:
-    """The regret of the configuration with the best value, of as many trials."""
-    return confirmed(task, study, seed, trials, repeats=0)
