@@ -7,11 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from kopt import _checks
-from kopt._kernels.axes import KernelAxes, axes_of
-from kopt._kernels.folding import Folding
 from kopt._live_float import LiveFloat
 from kopt._registry import register
+from kopt.regularizers import _groups
 from kopt.regularizers._penalty import Penalty, Traits
 
 
@@ -88,18 +86,16 @@ class GroupLasso(Penalty):
         scale_by_size: bool = True,
     ) -> None:
         self.factor = factor
-        self.axis = _checked_axis(axis)
+        self.axis = _groups.checked_axis(axis)
         self.scale_by_size = bool(scale_by_size)
 
-    def arranged(self, weights: Any, variable: keras.Variable) -> Any:
-        (axes,) = [None] if self.axis is not None else axes_of([variable])
-        return weights if axes is None else _by_unit(weights, axes)
+    def arranged(self, weights: Any, variable: keras.Variable | None) -> Any:
+        return _groups.arranged(weights, variable, self.axis)
 
     def penalty(self, weights: Any) -> Any:
-        within = _axes_within(-1 if self.axis is None else self.axis, weights.shape)
-        size = math.prod(weights.shape[axis] for axis in within)
+        lengths, size = _groups.lengths(weights, self.axis)
         scale = math.sqrt(size) if self.scale_by_size else 1.0
-        return self._factor * (scale * ops.sum(_lengths(weights, within)))
+        return self._factor * (scale * ops.sum(lengths))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -107,46 +103,3 @@ class GroupLasso(Penalty):
             "axis": self.axis,
             "scale_by_size": self.scale_by_size,
         }
-
-
-def _by_unit(weights: Any, axes: KernelAxes) -> Any:
-    """A kernel whose last axis numbers the output units."""
-    rank = len(weights.shape)
-    if axes.filters == (rank - 1,) and axes.gates == 1:
-        return weights
-    within = tuple(axis for axis in range(rank) if axis not in axes.filters)
-    folding = Folding(tuple(weights.shape), (within, axes.filters))
-    # The gates lie side by side, so a unit's columns are as far apart as there are
-    # units: this puts them below each other.
-    units = folding.sizes[1] // axes.gates
-    return ops.reshape(folding.fold(weights), (-1, units))
-
-
-def _lengths(weights: Any, within: tuple[int, ...]) -> Any:
-    """Euclidean lengths over the axes `within`; the gradient at zero is zero."""
-    square = ops.sum(ops.square(weights), axis=within)
-    # The root has an infinite slope at 0, and infinity times 0 makes NaN. So it is not
-    # taken there: zero is a subgradient of the length.
-    empty = square == 0
-    return ops.where(empty, square, ops.sqrt(ops.where(empty, 1.0, square)))
-
-
-def _axes_within(axis: int | tuple[int, ...], shape: Sequence[int]) -> tuple[int, ...]:
-    """The axes that a group spans: all but those that number the groups."""
-    rank = len(shape)
-    numbering = (axis,) if isinstance(axis, int) else axis
-    if any(not -rank <= one < rank for one in numbering):
-        raise ValueError(
-            f"`axis` must name axes of the weights, from {-rank} to {rank - 1}. "
-            f"Received: axis={axis} for weights of shape {tuple(shape)}."
-        )
-    numbering = tuple(one % rank for one in numbering)
-    return tuple(one for one in range(rank) if one not in numbering)
-
-
-def _checked_axis(axis: int | Sequence[int] | None) -> int | tuple[int, ...] | None:
-    if axis is None:
-        return None
-    if isinstance(axis, Sequence) and not isinstance(axis, str):
-        return tuple(_checks.integer("axis", one) for one in axis)
-    return _checks.integer("axis", axis, hint="Or give a tuple of whole numbers.")
