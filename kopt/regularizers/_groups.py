@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from kopt import _checks
-from kopt._kernels.axes import KernelAxes, axes_of
+from kopt._kernels.axes import axes_of
 from kopt._kernels.folding import Folding
 
 Axis = int | tuple[int, ...] | None
@@ -27,10 +27,40 @@ def checked_axis(axis: int | Sequence[int] | None) -> Axis:
 
 def arranged(weights: Any, variable: keras.Variable | None, axis: Axis) -> Any:
     """The weights of a variable; by the axis `None`, with its units on the last one."""
-    if variable is None or axis is not None:
-        return weights
-    (axes,) = axes_of([variable])
-    return weights if axes is None else _by_unit(weights, axes)
+    units = _Units.of(weights, variable, axis)
+    return weights if units is None else units.arrange(weights)
+
+
+def shortened(
+    weights: Any,
+    variable: keras.Variable,
+    axis: Axis,
+    amount: Any,
+    *,
+    scale_by_size: bool,
+) -> Any:
+    """Weights whose groups are shorter by an amount, and zero where they were shorter.
+
+    Args:
+        weights: The values of a variable.
+        variable: The variable, which says what its axes are.
+        axis: The axes that number the groups.
+        amount: A scalar, for each group times the root of its size where
+            `scale_by_size` is true.
+        scale_by_size: Whether large groups are shortened by more.
+    """
+    units = _Units.of(weights, variable, axis)
+    groups = weights if units is None else units.arrange(weights)
+    length, size = lengths(groups, axis)
+    amount = amount * (math.sqrt(size) if scale_by_size else 1.0)
+    stays = length > amount
+    factor = ops.where(stays, 1 - amount / ops.where(stays, length, 1.0), 0.0)
+    within = axes_within(-1 if axis is None else axis, groups.shape)
+    # An axis of size 1 for each that a group spans.
+    factor = ops.expand_dims(factor, sorted(within))
+    # Not a product alone, which would make negative zeros.
+    shorter = ops.where(factor > 0, groups * factor, ops.zeros_like(groups))
+    return shorter if units is None else units.restore(shorter)
 
 
 def lengths(weights: Any, axis: Axis) -> tuple[Any, int]:
@@ -82,14 +112,37 @@ def checked_axes_of(
     return tuple(one % rank for one in axes)
 
 
-def _by_unit(weights: Any, axes: KernelAxes) -> Any:
-    """A kernel whose last axis numbers the output units."""
-    rank = len(weights.shape)
-    if axes.filters == (rank - 1,) and axes.gates == 1:
-        return weights
-    within = tuple(axis for axis in range(rank) if axis not in axes.filters)
-    folding = Folding(tuple(weights.shape), (within, axes.filters))
-    # The gates lie side by side, so a unit's columns are as far apart as there are
-    # units: this puts them below each other.
-    units = folding.sizes[1] // axes.gates
-    return ops.reshape(folding.fold(weights), (-1, units))
+class _Units(NamedTuple):
+    """A kernel as a matrix whose columns are the output units.
+
+    Args:
+        folding: The kernel's axes, those within a unit first.
+        gates: How many gates lie side by side on the axis of the outputs.
+    """
+
+    folding: Folding
+    gates: int
+
+    @classmethod
+    def of(
+        cls, weights: Any, variable: keras.Variable | None, axis: Axis
+    ) -> _Units | None:
+        """That of a variable, or `None` where its axes serve as they are."""
+        if variable is None or axis is not None:
+            return None
+        (axes,) = axes_of([variable])
+        rank = len(weights.shape)
+        if axes is None or (axes.filters == (rank - 1,) and axes.gates == 1):
+            return None
+        within = tuple(axis for axis in range(rank) if axis not in axes.filters)
+        return cls(Folding(tuple(weights.shape), (within, axes.filters)), axes.gates)
+
+    def arrange(self, weights: Any) -> Any:
+        # The gates lie side by side, so a unit's columns are as far apart as there are
+        # units: this puts them below each other.
+        units = self.folding.sizes[1] // self.gates
+        return ops.reshape(self.folding.fold(weights), (-1, units))
+
+    def restore(self, arranged: Any) -> Any:
+        """The inverse of `arrange`."""
+        return self.folding.unfold(ops.reshape(arranged, self.folding.sizes))

@@ -10,11 +10,12 @@ from keras import ops
 from kopt._live_float import LiveFloat
 from kopt._registry import register
 from kopt.regularizers import _groups
-from kopt.regularizers._penalty import Penalty, Traits
+from kopt.regularizers._penalty import Traits
+from kopt.regularizers._proximal import ProximalPenalty
 
 
 @register("regularizers")
-class GroupLasso(Penalty):
+class GroupLasso(ProximalPenalty):
     """`factor` times the sum of the lengths of groups: empties whole groups of weights.
 
     Where L1 zeroes weights here and there, this shrinks all weights of a neuron, filter
@@ -26,7 +27,11 @@ class GroupLasso(Penalty):
     An optimizer that divides each gradient by its running size, such as Adam or
     RMSprop, divides the penalty's gradient with it, so the weights of a group are no
     longer shrunk in proportion. With SGD the penalty acts as written. No gradient step
-    lands on exactly zero: to get zeros, prune the shortest groups afterwards.
+    lands on exactly zero: for that there is `proximal=True`, with which a kopt
+    optimizer takes `learning_rate * factor * sqrt(p)` off the length of each group
+    after its step, and sets those to zero that are shorter. What it empties,
+    `kopt.pruning.remove_filters` takes out of the model. `L1` says what that means
+    with adaptive optimizers.
 
     Args:
         factor: At least 0. `regularizer.factor = 1e-3` moves it, for compiled steps
@@ -43,10 +48,12 @@ class GroupLasso(Penalty):
             single 2-D kernels of a convolution. Defaults to `None`.
         scale_by_size: Whether to include `sqrt(p)`, without which layers with large
             groups are penalized less for each weight.
+        proximal: Whether the optimizer applies the penalty after its step. It has to
+            be one of kopt's; in wrappers, what is evaluated has the same zeros.
 
     Raises:
-        ValueError: If `factor` is negative or not finite, or if the weights have no
-            such axis.
+        ValueError: If `factor` is negative or not finite, if the weights have no such
+            axis, or when training begins with `proximal=True` and another optimizer.
 
     References:
         Yuan, Lin: Model Selection and Estimation in Regression with Grouped Variables.
@@ -84,10 +91,12 @@ class GroupLasso(Penalty):
         axis: int | Sequence[int] | None = None,
         *,
         scale_by_size: bool = True,
+        proximal: bool = False,
     ) -> None:
         self.factor = factor
         self.axis = _groups.checked_axis(axis)
         self.scale_by_size = bool(scale_by_size)
+        self.proximal = bool(proximal)
 
     def arranged(self, weights: Any, variable: keras.Variable | None) -> Any:
         return _groups.arranged(weights, variable, self.axis)
@@ -97,9 +106,16 @@ class GroupLasso(Penalty):
         scale = math.sqrt(size) if self.scale_by_size else 1.0
         return self._factor * (scale * ops.sum(lengths))
 
+    def shrunk(self, weights: Any, variable: keras.Variable, rate: Any) -> Any:
+        amount = rate * ops.cast(self._factor, weights.dtype)
+        return _groups.shortened(
+            weights, variable, self.axis, amount, scale_by_size=self.scale_by_size
+        )
+
     def get_config(self) -> dict[str, Any]:
         return {
             "factor": self.factor,
             "axis": self.axis,
             "scale_by_size": self.scale_by_size,
+            "proximal": self.proximal,
         }

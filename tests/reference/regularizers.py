@@ -11,7 +11,8 @@ import numpy as np
 import scipy
 
 
-def L1(weights, l1):
+def L1(weights, l1, proximal=False):
+    # Whether the optimizer applies it does not change what it is.
     return l1 * sum(abs(float(weight)) for weight in np.ravel(weights))
 
 
@@ -40,14 +41,14 @@ def _length(group):
     return math.sqrt(sum(float(weight) ** 2 for weight in group))
 
 
-def GroupLasso(weights, factor, axis, scale_by_size):
+def GroupLasso(weights, factor, axis, scale_by_size, proximal=False):
     total = 0.0
     for group in _groups(weights, axis):
         total += _length(group) * (math.sqrt(group.size) if scale_by_size else 1.0)
     return factor * total
 
 
-def SparseGroupLasso(weights, factor, axis, l1_ratio, scale_by_size):
+def SparseGroupLasso(weights, factor, axis, l1_ratio, scale_by_size, proximal=False):
     grouped = GroupLasso(weights, 1 - l1_ratio, axis, scale_by_size)
     return factor * (grouped + L1(weights, l1_ratio))
 
