@@ -27,7 +27,10 @@ class FitSchedule(_owners.Mover):
     Lengths in the schedule may be floats, fractions of the run: "5 % warm-up, then
     down to zero at the end" stays right when the number of epochs, the batch size or
     the data change. Besides the learning rate it moves anything that a Keras variable
-    holds: dropout rates, the strength of a regularizer.
+    holds: dropout rates, the strength of a regularizer. Of kopt's optimizers it moves
+    `weight_decay`, `momentum`, `beta_1` (with its bias correction), and the decay of an
+    average: `"ema_momentum"`, of `use_ema` and of `kopt.WeightAverage`. What is not
+    moved costs nothing; once a decay is, the training step is traced again.
 
     Each `fit` is a run of its own, `epochs` times the steps of an epoch long, and
     `initial_epoch` says where in it training goes on. For a run that is spread over
@@ -47,7 +50,8 @@ class FitSchedule(_owners.Mover):
         schedule: A kopt schedule, or any of `keras.optimizers.schedules`. Steps are
             batches, with gradient accumulation too.
         target: What to move.
-            - The name of a hyper-parameter that the optimizer holds in a variable.
+            - The name of a hyper-parameter that the optimizer holds in a variable, or
+              can hold in one. (An error lists them.)
             - A pattern with a slash for scalar variables of the model, by path:
               `"*/rate"` is the rate of all kopt dropout layers, `"drop_path/rate"` of
               one, `"*/regularizer/*"` all factors of kopt regularizers.
@@ -128,6 +132,7 @@ class FitSchedule(_owners.Mover):
         self._steps, self._epochs = fit_length(self)
         self._starts = _run_length.starts(self, self.epochs or self._epochs)
         self._curve = self._schedule_of_run()
+        self._check_range()
         if self.target == "learning_rate":
             optimizer = _targets.optimizer_of(self.model)
             if hasattr(optimizer, "check_schedule"):
@@ -246,6 +251,12 @@ class FitSchedule(_owners.Mover):
 
     def _schedule_of_run(self) -> Schedule:
         return _run_length.bound(self.schedule, self._length())
+
+    def _check_range(self) -> None:
+        last = max(1, self._length() or _BLOCK) - 1
+        some = np.unique(np.linspace(0, last, _BLOCK).astype(int))
+        values = keras.ops.convert_to_numpy(self._curve(some))
+        _targets.check_decay(self.model, self.target, values, self.described())
 
     def _length(self) -> int:
         """The length of the run in steps, or in ticks; 0 if that is not known."""

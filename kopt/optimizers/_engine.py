@@ -292,16 +292,22 @@ class Engine:
         optimizer = self._optimizer
         kept = optimizer.shared_state
         present = {name: ops.cast(kept[name], "float64") for name in kept}
+        moving = {
+            name: ops.cast(variable, "float64")
+            for name, variable in optimizer.hyperparameters.items()
+            if name in optimizer.may_move
+        }
         shared = optimizer.once_per_step(
-            Step(number, ops.cast(rate, "float64"), present),
+            Step(number, ops.cast(rate, "float64"), {**present, **moving}),
             gradients,
             [plan.variable.value for plan in plans],
             states,
         )
         for name, variable in kept.items():
             variable.assign(ops.cast(shared[name], variable.dtype))
-        moved = set(optimizer.movable) & set(optimizer.hyperparameters)
-        return {**shared, **{name: optimizer.hyperparameters[name] for name in moved}}
+        names = set(optimizer.movable) & set(optimizer.hyperparameters)
+        moved = {name: optimizer.hyperparameters[name] for name in names}
+        return {**shared, **moved, **moving}
 
     def _own(self, step: Step, plan: Plan, number: Any) -> Step:
         """The scalars that are a variable's own."""

@@ -40,6 +40,9 @@ class Formula:
     #: Arguments of the method that become variables in `hyperparameters`; the formula
     #: finds them in `step.shared`.
     movable: tuple[str, ...] = ()
+    #: Arguments that become so when something first moves them. The formula asks for
+    #: them by `present`, and has the numbers themselves until then.
+    may_move: tuple[str, ...] = ()
     #: From which number of weights on `kernel` serves a variable.
     kernel_from = FUSE_FROM
     #: How often `kernel` goes over memory.
@@ -89,6 +92,17 @@ class Formula:
             states: The variables' states by slot, as they were stored.
         """
         return {}
+
+    def present(self, name: str, step: Step) -> Any:
+        """An argument of `may_move` in one update: a number, or a tensor if it moves.
+
+        Where it is the decay of a moment, the bias correction takes the power of the
+        present value, as torch and optax do, and needs no state of its own. The product
+        of all values would be exact: along `OneCycle` the steps differ from those with
+        it by up to a third in a run of 20 steps, 17 % in one of 100 and 1.5 % in one
+        of 1000. `NAdamW` has that product by its definition.
+        """
+        return step.shared[name] if name in step.shared else getattr(self, name)
 
     def measure(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
