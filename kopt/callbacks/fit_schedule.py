@@ -63,8 +63,9 @@ class FitSchedule(_owners.Mover):
         epochs: Length of the run in epochs, instead of `total_steps`.
         minutes: Length of the run in minutes, instead of either. Fractions of the run
             are then fractions of this time, and training stops at its end, in the
-            middle of an epoch too; validation, as long as it took last time, is
-            included. Give `fit` more epochs than there is time for.
+            middle of an epoch too; validation and checkpoints are included, see
+            `kopt.callbacks.TimeStopping`. Give `fit` more epochs than there is time
+            for.
         name: The value's key in the logs. Defaults to the last word of
             `target`, and must be given when that is a function.
 
@@ -148,6 +149,7 @@ class FitSchedule(_owners.Mover):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         steps = self._steps
         if self._timer is not None:
+            self._timer.on_epoch_begin(epoch)
             self._epoch_start = 0
         elif self._starts and self.total_steps is None:
             self._epoch_start = self._starts[epoch]
@@ -183,10 +185,6 @@ class FitSchedule(_owners.Mover):
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self._timer is not None:
             self._timer.on_test_begin()
-
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        if self._timer is not None:
-            self._timer.on_test_end()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._timer is None or self.model.stop_training:

@@ -159,10 +159,6 @@ class OneCycle(_owners.Mover):
         for curve in self._running:
             curve.on_test_begin(logs)
 
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        for curve in self._running:
-            curve.on_test_end(logs)
-
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         # What it may have to warn of is said once.
         self._rate.on_train_end(logs)
