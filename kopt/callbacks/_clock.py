@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import collections
+import statistics
 import time
 from typing import Any
 
 # How many of the last steps say how long the next one takes: the shortest of them, for
 # others were held up by something.
 _RECENT = 5
-# How many of the last pauses between epochs say how long the next one takes.
-_RECENT_PAUSES = 3
+# The median of how many last pauses between epochs says how long the next one takes.
+_RECENT_PAUSES = 5
 # Going forward is a third of a training step, which goes backward at twice that cost.
 _FORWARD = 1.0 / 3.0
 
@@ -112,9 +113,8 @@ class Clock:
         """How long the coming pause is likely to take."""
         known = self._pauses[self._validates]
         if known:
-            # The first one is the least certain.
-            recent = known[1:][-_RECENT_PAUSES:] or known
-            return sum(recent) / len(recent)
+            # The first one is the least certain, and one may have been held up.
+            return statistics.median(known[1:][-_RECENT_PAUSES:] or known)
         if not self._validates or self._steps < 3:
             return 0.0
         steps = self._validation_steps * _FORWARD * self._mean_step()

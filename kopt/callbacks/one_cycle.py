@@ -189,7 +189,11 @@ class OneCycle(_owners.Mover):
         if name is None and self.momentum == "auto":
             return [self._rate]
         low, high = _RANGE if isinstance(self.momentum, str) else self.momentum
-        return [self._rate, self._curve(self._against(low, high), name or _NAMES[0])]
+        # One that is there and cannot move is told by the error of its curve.
+        optimizer = _targets.optimizer_of(self.model)
+        asked = (one for one in _NAMES if getattr(optimizer, one, None) is not None)
+        name = name or next(asked, _NAMES[0])
+        return [self._rate, self._curve(self._against(low, high), name)]
 
     def _curve(self, schedule: schedules.Schedule, target: str) -> FitSchedule:
         curve = FitSchedule(
