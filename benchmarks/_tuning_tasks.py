@@ -49,11 +49,11 @@ _USUAL: dict[str, dict[str, Any]] = {
     },
     "NASBench201": {
         "Op0": "nor_conv_3x3",
-        "Op1": "nor_conv_3x3",
+        "Op1": "none",
         "Op2": "nor_conv_3x3",
         "Op3": "skip_connect",
-        "Op4": "nor_conv_3x3",
-        "Op5": "nor_conv_3x3",
+        "Op4": "none",
+        "Op5": "skip_connect",
     },
 }
 
