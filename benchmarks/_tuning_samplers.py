@@ -136,7 +136,7 @@ def _keras_tuners(make: Callable[..., keras_tuner.Oracle], seeds: int) -> Sample
         )
         with tempfile.TemporaryDirectory() as folder:
             tuner = _Told(task, seed, oracle, Path(folder))
-            tuner.search()
+            tuner.search(verbose=0)
         return tuner.tried
 
     return Sampler(search, f"Keras Tuner {version('keras-tuner')}", seeds)
