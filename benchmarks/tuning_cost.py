@@ -68,9 +68,7 @@ def _model(rate: float, dropout: float, filters: int = 16) -> keras.Model:
             layers.Dense(10, activation="softmax"),
         ]
     )
-    model.compile(
-        keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"]
-    )
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
     return model
 
 
