@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from kopt._kernels.axes import axes_of
-from kopt.optimizers import _transforms
+from kopt.optimizers import _proximal, _transforms
 from kopt.optimizers._accumulation import Counts
 from kopt.optimizers._averages import Averages, constrain
 from kopt.optimizers._descent import Step
@@ -154,6 +154,7 @@ class Engine:
             self._for_each(self._updater.write, plans, ready, steps)
         else:
             self._for_each(self._write_where, plans, ready, steps, flags)
+        _proximal.shrink(self._for_each, self._optimizer, plans, steps, due)
         # As in Keras, constraints come when all variables have moved: one may look at
         # several of them.
         if due is not None:
@@ -167,6 +168,7 @@ class Engine:
         averaged = [i for i, plan in enumerate(plans) if plan.average is not None]
         columns = [] if due is None else [[due[i] for i in averaged]]
         self._for_each(self.averages.move, [plans[i] for i in averaged], *columns)
+        _proximal.keep_zeros_of_averages(self._for_each, [plans[i] for i in averaged])
 
     def _write_where(self, plan: Plan, gradient: Any, step: Step, due: Any) -> None:
         tf.cond(due, lambda: self._updater.write(plan, gradient, step), lambda: None)

@@ -44,6 +44,8 @@ class Formula:
     kernel_from = FUSE_FROM
     #: How often `kernel` goes over memory.
     kernel_passes = 1
+    #: Whether penalties with `proximal=True` are applied after each update.
+    shrinks = True
 
     def slots(self, variable: keras.Variable) -> Mapping[str, float | Slot]:
         """The state of a variable: the name of each slot and its first value.
@@ -124,6 +126,14 @@ class Formula:
     def factor(self, direction: Any, variable: Any, step: Step) -> Any:
         """A number for the whole variable that its direction is multiplied by."""
         raise NotImplementedError
+
+    def proximal_rate(self, step: Step) -> Any:
+        """What a penalty with `proximal=True` is multiplied by after an update.
+
+        That is how far a gradient of 1 moves a weight, where the method does not
+        measure gradients by their own size.
+        """
+        return step.learning_rate
 
     def kernel(self) -> Callable[..., None] | None:
         """A TensorFlow kernel `(gradient, variable, state, step)` for the formula."""

@@ -13,7 +13,7 @@ from keras import ops
 
 from kopt._keras.optimizer_adapter import KerasDoor
 from kopt._variables import checked_variables
-from kopt.optimizers import _saving
+from kopt.optimizers import _proximal, _saving
 from kopt.optimizers._base import Optimizer
 from kopt.optimizers._fingerprints import Fingerprints
 from kopt.optimizers._places import NEW, Places
@@ -60,6 +60,9 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
 
     #: Whether gradients are taken elsewhere than at the inner optimizer's weights.
     displaces: ClassVar[bool] = False
+
+    #: Whether zeros of the inner optimizer's proximal step stay zeros.
+    shrinks: ClassVar[bool] = True
 
     inner_optimizer: keras.optimizers.Optimizer
 
@@ -200,7 +203,11 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
             before = self.before_step(batch)
             inner.apply(gradients, variables)
             moved = ops.cast(inner.iterations, "int64") > count
+            shrunk = _proximal.shrinking(batch.tracks)
+            zeros = _proximal.zeros_of(shrunk)
             self.after_step(batch, before, moved)
+            if shrunk:
+                _proximal.keep_zeros(shrunk, zeros, self.evaluates_at)
             if not self.is_inside:
                 self._written.note()
 

@@ -183,6 +183,9 @@ class Prodigy(Optimizer):
         base = ops.where(at_start & some, ops.maximum(d, estimate), d)
         return ops.minimum(d_max, self.growth_rate * base), d_max
 
+    def proximal_rate(self, step: Step) -> Any:
+        return step.learning_rate * step.shared["factor"]
+
     def update(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
