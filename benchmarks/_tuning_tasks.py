@@ -24,6 +24,40 @@ TABLES = {
 }
 
 
+# The usual configurations: Keras's Adam rate, cosine decay, rectified units and no
+# dropout; scikit-learn's `MLPClassifier` (one layer of 100 units, rate 1e-3, penalty
+# 1e-4), to the next value of the grid; and ResNet's block as a cell, as the authors of
+# the table write it (X. Dong and Y. Yang, "NAS-Bench-201", 2020, arXiv:2001.00326).
+_USUAL: dict[str, dict[str, Any]] = {
+    "HPOLib": {
+        "activation_fn_1": "relu",
+        "activation_fn_2": "relu",
+        "batch_size": 32,
+        "dropout_1": 0.0,
+        "dropout_2": 0.0,
+        "init_lr": 0.001,
+        "lr_schedule": "cosine",
+        "n_units_1": 128,
+        "n_units_2": 128,
+    },
+    "HPOBench": {
+        "alpha": 3.5938137e-05,
+        "batch_size": 40,
+        "depth": 1,
+        "learning_rate_init": 0.0016681006,
+        "width": 101,
+    },
+    "NASBench201": {
+        "Op0": "nor_conv_3x3",
+        "Op1": "none",
+        "Op2": "nor_conv_3x3",
+        "Op3": "skip_connect",
+        "Op4": "none",
+        "Op5": "skip_connect",
+    },
+}
+
+
 @dataclass(frozen=True)
 class Task:
     """A function to minimize, as it is seen and as it is.
@@ -33,6 +67,8 @@ class Task:
         true: From a trial's parameters to the value without noise.
         best: The lowest true value.
         median: The median of true values of random configurations.
+        usual: The parameters that one would begin with, chosen without a look at the
+            table; `None` for a function, which has none.
     """
 
     name: str
@@ -40,6 +76,7 @@ class Task:
     true: Callable[[Mapping[str, Any]], float]
     best: float
     median: float
+    usual: Mapping[str, Any] | None = None
 
     def regret(self, params: Mapping[str, Any]) -> float:
         """How far from the best, in units of the median's distance."""
@@ -155,5 +192,10 @@ def _from_table(bench: Any, family: str, name: str) -> Task:
         }
         return means[key(places)]
 
+    usual = {
+        one: value if kinds[one] is str else spaces[one].index(value)
+        for one, value in _USUAL[family].items()
+    }
     values = np.array(list(means.values()))
-    return Task(name, seen, true, float(values.min()), float(np.median(values)))
+    best, median = float(values.min()), float(np.median(values))
+    return Task(name, seen, true, best, median, usual)

@@ -35,6 +35,22 @@ def forget_compiled_functions(model: keras.Model) -> None:
             _renew_steps(one)
 
 
+def forget_training_steps(optimizer: keras.optimizers.Optimizer) -> None:
+    """Have every model that an optimizer trains trace its training step again."""
+    for model in living(keras.Model):
+        around = getattr(model, "optimizer", None)
+        while around is not None and around is not optimizer:
+            around = getattr(around, "inner_optimizer", None)
+        if around is not None:
+            forget_training_step(model)
+
+
+def forget_training_step(model: keras.Model) -> None:
+    """Have a model trace its training step again, if it has one."""
+    if model.train_function is not None:
+        model.make_train_function(force=True)
+
+
 def _has_steps(model: keras.Model) -> bool:
     names = ("train_function", "test_function", "predict_function")
     return any(getattr(model, name, None) is not None for name in names)
@@ -42,8 +58,7 @@ def _has_steps(model: keras.Model) -> bool:
 
 def _renew_steps(model: keras.Model) -> None:
     # Not set to None: `fit` looks for the function at each step, without making it.
-    if model.train_function is not None:
-        model.make_train_function(force=True)
+    forget_training_step(model)
     if model.test_function is not None:
         model.make_test_function(force=True)
     if model.predict_function is not None:

@@ -6,7 +6,8 @@ to choose what a schedule counts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -141,6 +142,15 @@ class KerasDoor(StateInWaiting):
     def colocated(self, variable: keras.Variable) -> Any:
         """A scope that puts new variables on the device of `variable`."""
         return self._distribution_strategy.extended.colocate_vars_with(variable.value)
+
+    @contextlib.contextmanager
+    def own_scope(self) -> Iterator[None]:
+        """A scope to create variables of the optimizer in after it was built."""
+        with (
+            self._distribution_strategy.scope(),
+            keras.name_scope(self.name, caller=self),
+        ):
+            yield
 
     def _get_current_learning_rate(self) -> Any:
         # Keras lets schedules count batches; under accumulation ours count updates.

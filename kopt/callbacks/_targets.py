@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
-from kopt import _checks
+from kopt import _checks, optimizers
+from kopt._keras.compiled import forget_training_step
 from kopt._keras.layer_tree import with_nested_layers
+from kopt.optimizers import Optimizer, Wrapper
 
 Target = str | Callable[[keras.Model], Any]
 
@@ -73,6 +76,46 @@ def build(model: keras.Model) -> None:
         model.optimizer.build(model.trainable_variables)
 
 
+def check_decay(model: keras.Model, target: Target, values: Any, curve: str) -> None:
+    """Refuse a curve that leaves the range of a decay, before anything is trained.
+
+    Args:
+        model: A compiled model.
+        target: What the curve drives. All is well if that is no decay.
+        values: What the curve will set, or enough of it.
+        curve: The curve as an error names it.
+
+    Raises:
+        ValueError: If it goes below 0, or to 1 and that is too high.
+    """
+    if not isinstance(target, str) or owner_of(optimizer_of(model), target) is None:
+        return
+    # At 1 an average stays where it is; a momentum would be divided by zero.
+    rule = "from 0 to 1" if target == "ema_momentum" else "from 0 to less than 1"
+    low, high = float(np.min(values)), float(np.max(values))
+    if low < 0.0 or high > 1.0 or (high == 1.0 and target != "ema_momentum"):
+        raise ValueError(
+            f"{target!r} must be {rule} all along. Received: {curve}, which goes from "
+            f"{low:g} to {high:g}. Give a schedule within that range."
+        )
+
+
+def owner_of(
+    optimizer: keras.optimizers.Optimizer, name: str
+) -> Optimizer | Wrapper | None:
+    """The optimizer that makes a variable of an argument, itself or one inside it."""
+    found = (one for one in _of_kopt(optimizer) if name in one.on_demand())
+    return next(found, None)
+
+
+def _of_kopt(optimizer: keras.optimizers.Optimizer) -> Iterator[Optimizer | Wrapper]:
+    level: Any = optimizer
+    while level is not None:
+        if isinstance(level, Optimizer | Wrapper):
+            yield level
+        level = getattr(level, "inner_optimizer", None)
+
+
 def _in_optimizer(model: keras.Model, name: str) -> keras.Variable:
     optimizer = optimizer_of(model)
     kind = type(optimizer).__name__
@@ -80,9 +123,18 @@ def _in_optimizer(model: keras.Model, name: str) -> keras.Variable:
     if isinstance(value, keras.Variable):
         return value
     build(model)
+    owner = owner_of(optimizer, name)
+    if owner is not None:
+        is_new = name not in owner.hyperparameters
+        variable = owner.let_move(name)
+        if is_new:
+            # The model at hand is known, if the optimizer does not find it.
+            forget_training_step(model)
+        return variable
     movable = {v.name: v for v in optimizer.variables if _is_scalar(v)}
     if name in movable:
         return movable[name]
+    movable |= dict.fromkeys(n for o in _of_kopt(optimizer) for n in o.on_demand())
     if name == "learning_rate" and value is not None:
         raise ValueError(
             f"The learning rate of {kind} is driven by a schedule of its own, so "
@@ -100,7 +152,19 @@ def _in_optimizer(model: keras.Model, name: str) -> keras.Variable:
         f"{kind}.{name} is the Python number {value!r}, which the compiled train step "
         "has copied into itself: a new value would have no effect. Only variables can "
         f"be moved during training; {kind} has: {_listed(movable)}."
+        f"{_instead(optimizer, name)}"
     )
+
+
+def _instead(optimizer: keras.optimizers.Optimizer, name: str) -> str:
+    """Which optimizer of kopt moves what the one of Keras that it replaces does not."""
+    kind = type(optimizer).__name__
+    replaced = not isinstance(optimizer, Optimizer | Wrapper) and hasattr(
+        optimizers, kind
+    )
+    if not replaced or name not in ("beta_1", "ema_momentum", "momentum"):
+        return ""
+    return f" kopt.{kind} keeps it in one."
 
 
 def _in_model(model: keras.Model, pattern: str) -> list[keras.Variable]:

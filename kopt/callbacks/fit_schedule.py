@@ -27,7 +27,10 @@ class FitSchedule(_owners.Mover):
     Lengths in the schedule may be floats, fractions of the run: "5 % warm-up, then
     down to zero at the end" stays right when the number of epochs, the batch size or
     the data change. Besides the learning rate it moves anything that a Keras variable
-    holds: dropout rates, the strength of a regularizer.
+    holds: dropout rates, the strength of a regularizer. Of kopt's optimizers it moves
+    `weight_decay`, `momentum`, `beta_1` (with its bias correction), and the decay of an
+    average: `"ema_momentum"`, of `use_ema` and of `kopt.WeightAverage`. What is not
+    moved costs nothing; once a decay is, the training step is traced again.
 
     Each `fit` is a run of its own, `epochs` times the steps of an epoch long, and
     `initial_epoch` says where in it training goes on. For a run that is spread over
@@ -47,7 +50,8 @@ class FitSchedule(_owners.Mover):
         schedule: A kopt schedule, or any of `keras.optimizers.schedules`. Steps are
             batches, with gradient accumulation too.
         target: What to move.
-            - The name of a hyper-parameter that the optimizer holds in a variable.
+            - The name of a hyper-parameter that the optimizer holds in a variable, or
+              can hold in one. (An error lists them.)
             - A pattern with a slash for scalar variables of the model, by path:
               `"*/rate"` is the rate of all kopt dropout layers, `"drop_path/rate"` of
               one, `"*/regularizer/*"` all factors of kopt regularizers.
@@ -59,8 +63,9 @@ class FitSchedule(_owners.Mover):
         epochs: Length of the run in epochs, instead of `total_steps`.
         minutes: Length of the run in minutes, instead of either. Fractions of the run
             are then fractions of this time, and training stops at its end, in the
-            middle of an epoch too; validation, as long as it took last time, is
-            included. Give `fit` more epochs than there is time for.
+            middle of an epoch too; validation and checkpoints are included, see
+            `kopt.callbacks.TimeStopping`. Give `fit` more epochs than there is time
+            for.
         name: The value's key in the logs. Defaults to the last word of
             `target`, and must be given when that is a function.
 
@@ -128,6 +133,7 @@ class FitSchedule(_owners.Mover):
         self._steps, self._epochs = fit_length(self)
         self._starts = _run_length.starts(self, self.epochs or self._epochs)
         self._curve = self._schedule_of_run()
+        self._check_range()
         if self.target == "learning_rate":
             optimizer = _targets.optimizer_of(self.model)
             if hasattr(optimizer, "check_schedule"):
@@ -143,6 +149,7 @@ class FitSchedule(_owners.Mover):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         steps = self._steps
         if self._timer is not None:
+            self._timer.on_epoch_begin(epoch)
             self._epoch_start = 0
         elif self._starts and self.total_steps is None:
             self._epoch_start = self._starts[epoch]
@@ -178,10 +185,6 @@ class FitSchedule(_owners.Mover):
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self._timer is not None:
             self._timer.on_test_begin()
-
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        if self._timer is not None:
-            self._timer.on_test_end()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._timer is None or self.model.stop_training:
@@ -246,6 +249,12 @@ class FitSchedule(_owners.Mover):
 
     def _schedule_of_run(self) -> Schedule:
         return _run_length.bound(self.schedule, self._length())
+
+    def _check_range(self) -> None:
+        last = max(1, self._length() or _BLOCK) - 1
+        some = np.unique(np.linspace(0, last, _BLOCK).astype(int))
+        values = keras.ops.convert_to_numpy(self._curve(some))
+        _targets.check_decay(self.model, self.target, values, self.described())
 
     def _length(self) -> int:
         """The length of the run in steps, or in ticks; 0 if that is not known."""

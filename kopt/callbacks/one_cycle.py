@@ -25,10 +25,11 @@ class OneCycle(_owners.Mover):
     the second half of the recipe: where the rate is high, momentum is low. Both are set
     before each batch and are in the logs. `kopt.callbacks.LRFinder` finds the maximum.
 
-    Momentum moves where the optimizer holds it in a variable: `kopt.SGD`,
-    `kopt.RMSprop`, `kopt.LARS` that were made with a momentum above 0, `kopt.Muon`,
-    also inside of wrappers. With any other optimizer (Adam and its family, all of
-    Keras's) `"auto"` moves the rate alone; `moves` says which of them it moved.
+    Momentum is `momentum` of `kopt.SGD`, `kopt.RMSprop`, `kopt.LARS` that were made
+    with one above 0, and of `kopt.Muon`; and `beta_1` of `kopt.Adam` and all that have
+    one (as torch's `OneCycleLR` moves `betas[0]`), also inside of wrappers. With any
+    other optimizer (all of Keras's) `"auto"` moves the rate alone; `moves` says which
+    of them it moved.
 
     Args:
         maximum: The highest learning rate. Greater than 0.
@@ -50,8 +51,8 @@ class OneCycle(_owners.Mover):
         minutes: Length of the run in minutes, instead of either.
 
     Attributes:
-        moves: What moved in the last `fit`: `("learning_rate", "momentum")`, or the
-            rate alone.
+        moves: What moved in the last `fit`: `("learning_rate", "momentum")`,
+            `("learning_rate", "beta_1")`, or the rate alone.
 
     Raises:
         ValueError: If an argument is out of its range. When training begins, if
@@ -158,10 +159,6 @@ class OneCycle(_owners.Mover):
         for curve in self._running:
             curve.on_test_begin(logs)
 
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        for curve in self._running:
-            curve.on_test_end(logs)
-
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         # What it may have to warn of is said once.
         self._rate.on_train_end(logs)
@@ -192,7 +189,11 @@ class OneCycle(_owners.Mover):
         if name is None and self.momentum == "auto":
             return [self._rate]
         low, high = _RANGE if isinstance(self.momentum, str) else self.momentum
-        return [self._rate, self._curve(self._against(low, high), name or _NAMES[0])]
+        # One that is there and cannot move is told by the error of its curve.
+        optimizer = _targets.optimizer_of(self.model)
+        asked = (one for one in _NAMES if getattr(optimizer, one, None) is not None)
+        name = name or next(asked, _NAMES[0])
+        return [self._rate, self._curve(self._against(low, high), name)]
 
     def _curve(self, schedule: schedules.Schedule, target: str) -> FitSchedule:
         curve = FitSchedule(
@@ -256,7 +257,8 @@ def _movable_momentum(model: keras.Model) -> str | None:
     while level is not None:
         for name in _NAMES:
             held = isinstance(getattr(level, name, None), keras.Variable)
-            if held or name in getattr(level, "movable", ()):
+            movable = (*getattr(level, "movable", ()), *getattr(level, "may_move", ()))
+            if held or name in movable:
                 return name
         level = getattr(level, "inner_optimizer", None)
     return None

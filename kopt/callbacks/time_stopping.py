@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from kopt import _checks
+from kopt._keras.fit_length import validates_after, validation_steps
 from kopt._registry import register
 from kopt.callbacks._clock import Clock
 
@@ -13,10 +14,12 @@ from kopt.callbacks._clock import Clock
 class TimeStopping(keras.callbacks.Callback):
     """Stop training when its time is over, in the middle of an epoch too.
 
-    The time begins with `fit` and includes validation: training stops as long before
-    the end as validation took last time. (How long it takes is not known before the
-    first one.) The batch that ends nearest to that is the last. To have the learning
-    rate at the end of its curve by then, see `minutes` of `kopt.callbacks.FitSchedule`.
+    The time begins with `fit` and includes validation and what other callbacks do at
+    the end of an epoch, such as writing checkpoints: training stops as long before the
+    end as they took lately. (Before the first validation that is estimated from the
+    number of its batches.) The batch that ends nearest to that is the last. To have
+    the learning rate at the end of its curve by then, see `minutes` of
+    `kopt.callbacks.FitSchedule`.
 
     Args:
         minutes: The time for training and validation. Greater than 0.
@@ -51,7 +54,11 @@ class TimeStopping(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.stopped = False
-        self._clock = Clock(self.minutes)
+        self._clock = Clock(self.minutes, validation_steps(self))
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._clock is not None:
+            self._clock.epoch_begins(validates=validates_after(self, epoch))
 
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -66,11 +73,7 @@ class TimeStopping(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self._clock is not None:
-            self._clock.validation_begins()
-
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        if self._clock is not None:
-            self._clock.validation_ends()
+            self._clock.pause_begins()
 
     def get_state(self) -> dict[str, Any]:
         """How much of the time is over, for `kopt.callbacks.BackupAndRestore`."""

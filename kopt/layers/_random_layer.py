@@ -22,13 +22,16 @@ class Traits:
         variants: One function for each way to construct the layer that the suite
             should try; it makes fresh constructor arguments, without `rate` and `seed`.
         input_shape: A shape that the layer takes, batch included.
-        drops: `"inputs"` or `"weights"`: what the layer sets to zero.
+        takes: `"floats"` or `"integers"`.
+        drops: `"inputs"`, `"weights"` or `"recurrent weights"`: what the layer sets to
+            zero. Zeros in the last do not come out as zeros.
         scales_survivors: Whether what is left is scaled by exactly `1 / (1 - rate)`.
         keeps_mean: Whether the expected output in training is the output at inference.
     """
 
     variants: tuple[Callable[[], dict[str, Any]], ...] = (dict,)
     input_shape: tuple[int, ...] = (8, 4, 4, 6)
+    takes: str = "floats"
     drops: str = "inputs"
     scales_survivors: bool = True
     keeps_mean: bool = True

@@ -65,7 +65,11 @@ class Averages:
         average, variable = plan.average.value, plan.variable.value
         # The first average is the first weights.
         started = tf.cast(optimizer.iterations > 0, plan.dtype)
-        share = 1 - started * optimizer.ema_momentum
+        momentum = optimizer.hyperparameters.get("ema_momentum")
+        if momentum is None:
+            share = 1 - started * optimizer.ema_momentum
+        else:
+            share = 1 - started * tf.cast(momentum.value, plan.dtype)
         if taken is not None:
             share = share * tf.cast(taken, plan.dtype)
         present = tf.cast(variable, plan.dtype)

@@ -49,7 +49,8 @@ class Optimizer(Movable, Formula, Averaging, Resettable, KerasDoor):
         use_ema: Keep a moving average of the weights, and write it into the model when
             `fit` ends. It moves once an update, after constraints, for the variables
             that have a gradient. Where others write the weights, it starts again.
-        ema_momentum: Momentum of that average. Defaults to `0.99`.
+        ema_momentum: Momentum of that average. A callback can move it. Defaults to
+            `0.99`.
         ema_overwrite_frequency: Write the average into the model every so many
             updates. Defaults to `None`, only at the end.
         loss_scale_factor: Factor on the loss, taken out of the gradients again.
@@ -273,6 +274,9 @@ class Optimizer(Movable, Formula, Averaging, Resettable, KerasDoor):
         """
         return _saving.memory(self)
 
+    def on_demand(self) -> tuple[str, ...]:
+        return (*self.may_move, "ema_momentum") if self.use_ema else self.may_move
+
     def add_scalar(self, name: str, value: float) -> keras.Variable:
         """Create a scalar variable of the optimizer."""
         return self.add_variable(
@@ -297,8 +301,10 @@ class Optimizer(Movable, Formula, Averaging, Resettable, KerasDoor):
         Raises:
             ValueError: If the saved state is that of other variables or options.
         """
-        named = self._named_variables()
         stored = set(store.keys())
+        if self.built:
+            self.take_up_moved(stored)
+        named = self._named_variables()
         if stored <= {"iteration", "learning_rate"}:
             # Saved before the first step, when there was no state.
             named = {name: named[name] for name in stored & set(named)}
@@ -366,7 +372,7 @@ class Optimizer(Movable, Formula, Averaging, Resettable, KerasDoor):
                 if plan.put_aside is not None:
                     aside = f"{PUT_ASIDE}.{plan.index}"
                     first[aside] = np.zeros(plan.put_aside.shape)
-        return {**first, **stored}
+        return self.with_unmoved({**first, **stored})
 
 
 _DECAY_MODES = ("decoupled", "independent", "l2", "corrected", "cautious")

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from kopt._kernels.axes import axes_of
-from kopt.optimizers import _transforms
+from kopt.optimizers import _proximal, _transforms
 from kopt.optimizers._accumulation import Counts
 from kopt.optimizers._averages import Averages, constrain
 from kopt.optimizers._descent import Step
@@ -154,6 +154,7 @@ class Engine:
             self._for_each(self._updater.write, plans, ready, steps)
         else:
             self._for_each(self._write_where, plans, ready, steps, flags)
+        _proximal.shrink(self._for_each, self._optimizer, plans, steps, due)
         # As in Keras, constraints come when all variables have moved: one may look at
         # several of them.
         if due is not None:
@@ -167,6 +168,7 @@ class Engine:
         averaged = [i for i, plan in enumerate(plans) if plan.average is not None]
         columns = [] if due is None else [[due[i] for i in averaged]]
         self._for_each(self.averages.move, [plans[i] for i in averaged], *columns)
+        _proximal.keep_zeros_of_averages(self._for_each, [plans[i] for i in averaged])
 
     def _write_where(self, plan: Plan, gradient: Any, step: Step, due: Any) -> None:
         tf.cond(due, lambda: self._updater.write(plan, gradient, step), lambda: None)
@@ -290,16 +292,22 @@ class Engine:
         optimizer = self._optimizer
         kept = optimizer.shared_state
         present = {name: ops.cast(kept[name], "float64") for name in kept}
+        moving = {
+            name: ops.cast(variable, "float64")
+            for name, variable in optimizer.hyperparameters.items()
+            if name in optimizer.may_move
+        }
         shared = optimizer.once_per_step(
-            Step(number, ops.cast(rate, "float64"), present),
+            Step(number, ops.cast(rate, "float64"), {**present, **moving}),
             gradients,
             [plan.variable.value for plan in plans],
             states,
         )
         for name, variable in kept.items():
             variable.assign(ops.cast(shared[name], variable.dtype))
-        moved = set(optimizer.movable) & set(optimizer.hyperparameters)
-        return {**shared, **{name: optimizer.hyperparameters[name] for name in moved}}
+        names = set(optimizer.movable) & set(optimizer.hyperparameters)
+        moved = {name: optimizer.hyperparameters[name] for name in names}
+        return {**shared, **moved, **moving}
 
     def _own(self, step: Step, plan: Plan, number: Any) -> Step:
         """The scalars that are a variable's own."""

@@ -40,10 +40,15 @@ class Formula:
     #: Arguments of the method that become variables in `hyperparameters`; the formula
     #: finds them in `step.shared`.
     movable: tuple[str, ...] = ()
+    #: Arguments that become so when something first moves them. The formula asks for
+    #: them by `present`, and has the numbers themselves until then.
+    may_move: tuple[str, ...] = ()
     #: From which number of weights on `kernel` serves a variable.
     kernel_from = FUSE_FROM
     #: How often `kernel` goes over memory.
     kernel_passes = 1
+    #: Whether penalties with `proximal=True` are applied after each update.
+    shrinks = True
 
     def slots(self, variable: keras.Variable) -> Mapping[str, float | Slot]:
         """The state of a variable: the name of each slot and its first value.
@@ -88,6 +93,17 @@ class Formula:
         """
         return {}
 
+    def present(self, name: str, step: Step) -> Any:
+        """An argument of `may_move` in one update: a number, or a tensor if it moves.
+
+        Where it is the decay of a moment, the bias correction takes the power of the
+        present value, as torch and optax do, and needs no state of its own. The product
+        of all values would be exact: along `OneCycle` the steps differ from those with
+        it by up to a third in a run of 20 steps, 17 % in one of 100 and 1.5 % in one
+        of 1000. `NAdamW` has that product by its definition.
+        """
+        return step.shared[name] if name in step.shared else getattr(self, name)
+
     def measure(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> dict[str, Any]:
@@ -124,6 +140,14 @@ class Formula:
     def factor(self, direction: Any, variable: Any, step: Step) -> Any:
         """A number for the whole variable that its direction is multiplied by."""
         raise NotImplementedError
+
+    def proximal_rate(self, step: Step) -> Any:
+        """What a penalty with `proximal=True` is multiplied by after an update.
+
+        That is how far a gradient of 1 moves a weight, where the method does not
+        measure gradients by their own size.
+        """
+        return step.learning_rate
 
     def kernel(self) -> Callable[..., None] | None:
         """A TensorFlow kernel `(gradient, variable, state, step)` for the formula."""

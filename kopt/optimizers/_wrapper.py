@@ -13,9 +13,10 @@ from keras import ops
 
 from kopt._keras.optimizer_adapter import KerasDoor
 from kopt._variables import checked_variables
-from kopt.optimizers import _saving
+from kopt.optimizers import _proximal, _saving
 from kopt.optimizers._base import Optimizer
 from kopt.optimizers._fingerprints import Fingerprints
+from kopt.optimizers._movable import Movable
 from kopt.optimizers._places import NEW, Places
 from kopt.optimizers._plan import Slot
 from kopt.optimizers._resetting import Resettable, reset
@@ -23,7 +24,7 @@ from kopt.optimizers._tracks import Batch, Track, make_tracks
 from kopt.optimizers._two_points import UNKNOWN, TwoPoints
 
 
-class Wrapper(TwoPoints, Resettable, KerasDoor):
+class Wrapper(Movable, TwoPoints, Resettable, KerasDoor):
     """What all wrappers share: the inner optimizer, its rate, and two sets of weights.
 
     A wrapper takes any optimizer of Keras or kopt and keeps weights of its own beside
@@ -60,6 +61,9 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
 
     #: Whether gradients are taken elsewhere than at the inner optimizer's weights.
     displaces: ClassVar[bool] = False
+
+    #: Whether zeros of the inner optimizer's proximal step stay zeros.
+    shrinks: ClassVar[bool] = True
 
     inner_optimizer: keras.optimizers.Optimizer
 
@@ -200,7 +204,11 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
             before = self.before_step(batch)
             inner.apply(gradients, variables)
             moved = ops.cast(inner.iterations, "int64") > count
+            shrunk = _proximal.shrinking(batch.tracks)
+            zeros = _proximal.zeros_of(shrunk)
             self.after_step(batch, before, moved)
+            if shrunk:
+                _proximal.keep_zeros(shrunk, zeros, self.evaluates_at)
             if not self.is_inside:
                 self._written.note()
 
@@ -248,7 +256,7 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
         self.forget_waiting()
         if self.built:
             reset(self.inner_optimizer, [track.variable for track in self._tracks])
-            self.put_back(set())
+            self.put_back({id(scalar) for scalar in self.hyperparameters.values()})
             self._written.forget()
 
     def state(self, variable: keras.Variable) -> dict[str, keras.Variable]:
@@ -280,6 +288,7 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
         if not self.built:
             self.__dict__["waiting"] = _saving.copy(store)
             return
+        self.take_up_moved(store.keys())
         written = _saving.load(
             store, self._named_variables(), self.name, self._upgraded
         )
@@ -305,7 +314,7 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
             count = stored.get(name, np.array(UNKNOWN))
             if np.ndim(count) == 0:
                 stored[name] = np.full(len(self._tracks), count)
-        return stored
+        return self.with_unmoved(stored)
 
     def _due(self, tracks: list[Track]) -> Any:
         inner = innermost(self.inner_optimizer)
@@ -322,6 +331,9 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
             order = f"kopt.{own}(kopt.WeightAverage(...))"
         return f"for an average write {order}."
 
+    def add_scalar(self, name: str, value: float) -> keras.Variable:
+        return self._add_number(name, Slot((), value))
+
     def _add_number(self, name: str, slot: Slot, dtype: str | None = None) -> Any:
         return self.add_variable(
             shape=slot.shape,
@@ -335,7 +347,7 @@ class Wrapper(TwoPoints, Resettable, KerasDoor):
     def _named_variables(self) -> dict[str, keras.Variable]:
         if not self.built:
             return {}
-        named = {"point": self.point, **self.numbers}
+        named = {"point": self.point, **self.numbers, **self.hyperparameters}
         for track in self._tracks:
             named |= {f"{name}.{track.index}": s for name, s in track.slots.items()}
         return named

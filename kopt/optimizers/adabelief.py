@@ -64,6 +64,8 @@ class AdaBelief(Optimizer):
     [-0.33 -0.18]
     """
 
+    may_move = ("beta_1",)
+
     def __init__(
         self,
         learning_rate: Any = 0.001,
@@ -90,10 +92,11 @@ class AdaBelief(Optimizer):
         variables: Sequence[Any],
         states: Sequence[dict[str, Any]],
     ) -> dict[str, Any]:
+        beta_1 = self.present("beta_1", step)
         if self.rectify:
-            return rectification(self.beta_1, self.beta_2, _THRESHOLD, step.number)
+            return rectification(beta_1, self.beta_2, _THRESHOLD, step.number)
         return {
-            "factor": 1 / one_minus_power(self.beta_1, step.number),
+            "factor": 1 / one_minus_power(beta_1, step.number),
             "correction": ops.rsqrt(one_minus_power(self.beta_2, step.number)),
         }
 
@@ -101,7 +104,7 @@ class AdaBelief(Optimizer):
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
         m, s, shared = state["momentum"], state["velocity"], step.shared
-        m = m + (1 - self.beta_1) * (gradient - m)
+        m = m + (1 - self.present("beta_1", step)) * (gradient - m)
         # One sum of three takes XLA about twice as long as this.
         change = (1 - self.beta_2) * (ops.square(gradient - m) - s) + self.epsilon
         s = s + change

@@ -121,6 +121,7 @@ class Adafactor(Optimizer):
         if beta_1 is not None:
             _checks.number("beta_1", beta_1, low=0, high=1, high_open=True)
         self.beta_1 = beta_1
+        self.may_move = ("beta_1",) if beta_1 else ()
         self.scale_parameter = bool(scale_parameter)
         self.min_dim_size_to_factor = _checks.integer(
             "min_dim_size_to_factor", min_dim_size_to_factor, low=1
@@ -180,7 +181,8 @@ class Adafactor(Optimizer):
         for scale in scales[1:]:
             u = u * scale
         if self.beta_1:
-            u = state["momentum"] + (1 - self.beta_1) * (u - state["momentum"])
+            share_1 = 1 - self.present("beta_1", step)
+            u = state["momentum"] + share_1 * (u - state["momentum"])
             new["momentum"] = u
         return u, new
 

@@ -34,7 +34,9 @@ class Adam(Optimizer):
     Args:
         learning_rate: A number, a schedule or a function without arguments. Defaults
             to `0.001`.
-        beta_1: Decay of the first moment, in [0, 1). Defaults to `0.9`.
+        beta_1: Decay of the first moment, in [0, 1). A callback can move it while
+            training; the bias correction takes the power of its present value, as in
+            torch. Defaults to `0.9`.
         beta_2: Decay of the second moment, in [0, 1). Defaults to `0.999`.
         epsilon: Added to the root of the second moment. Defaults to `1e-7`.
         amsgrad: Divide by the largest second moment so far (Reddi et al., 2018,
@@ -58,6 +60,8 @@ class Adam(Optimizer):
     >>> print(weight.numpy().round(4))  # the first step has the same length for all
     [ 0.9 -0.9]
     """
+
+    may_move = ("beta_1",)
 
     def __init__(
         self,
@@ -87,14 +91,15 @@ class Adam(Optimizer):
         variables: Sequence[Any],
         states: Sequence[dict[str, Any]],
     ) -> dict[str, Any]:
-        correction_1 = one_minus_power(self.beta_1, step.number)
+        correction_1 = one_minus_power(self.present("beta_1", step), step.number)
         correction_2 = one_minus_power(self.beta_2, step.number)
         return {"correction": ops.sqrt(correction_2) / correction_1}
 
     def next_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> dict[str, Any]:
-        new = moments(gradient, state, self.beta_1, self.beta_2)
+        beta_1 = self.present("beta_1", step)
+        new = moments(gradient, state, beta_1, self.beta_2)
         if self.amsgrad:
             largest = ops.maximum(state["velocity_max"], new["velocity"])
             new["velocity_max"] = largest
@@ -117,7 +122,10 @@ class Adam(Optimizer):
         # float32 that is 1.3e-5 too small, and so are its moments. The step is put
         # right here, so that the weights are exact.
         kind = gradient.dtype.as_numpy_dtype
-        share_1 = float(1 - kind(self.beta_1)) / (1 - self.beta_1)
+        beta_1, share_1 = self.present("beta_1", step), 1.0
+        if isinstance(beta_1, float):
+            share_1 = float(1 - kind(beta_1)) / (1 - beta_1)
+            beta_1 = kind(beta_1)
         share_2 = math.sqrt(float(1 - kind(self.beta_2)) / (1 - self.beta_2))
         rate = step.learning_rate * step.shared["correction"] * (share_2 / share_1)
         tf.raw_ops.ResourceApplyAdam(
@@ -127,7 +135,7 @@ class Adam(Optimizer):
             beta1_power=np.zeros((), kind),
             beta2_power=np.zeros((), kind),
             lr=rate,
-            beta1=kind(self.beta_1),
+            beta1=beta_1,
             beta2=kind(self.beta_2),
             epsilon=kind(self.epsilon * share_2),
             grad=gradient,
@@ -135,7 +143,7 @@ class Adam(Optimizer):
 
 
 def moments(
-    gradient: Any, state: dict[str, Any], beta_1: float, beta_2: float
+    gradient: Any, state: dict[str, Any], beta_1: Any, beta_2: float
 ) -> dict[str, Any]:
     """The next running means of a gradient and of its square."""
     m, v = state["momentum"], state["velocity"]
@@ -145,8 +153,20 @@ def moments(
     }
 
 
-def one_minus_power(base: float, exponent: Any) -> Any:
-    """`1 - base ** exponent` in float64, without cancellation for a base near 1."""
-    if base == 0:
+def one_minus_power(base: Any, exponent: Any) -> Any:
+    """`1 - base ** exponent` in float64, without cancellation for a base near 1.
+
+    Args:
+        base: A number, or a scalar tensor where something moves it.
+        exponent: A scalar tensor.
+    """
+    if isinstance(base, float) and base == 0:
         return ops.ones_like(exponent)
-    return -ops.expm1(exponent * math.log(base))
+    return -ops.expm1(exponent * log(base))
+
+
+def log(base: Any) -> Any:
+    """The natural logarithm of a number or a tensor from 0: of 0, minus infinity."""
+    if not isinstance(base, float):
+        return ops.log(base)
+    return math.log(base) if base else -math.inf

@@ -62,6 +62,7 @@ class Adan(Optimizer):
     """
 
     decays_itself = True
+    may_move = ("beta_1",)
 
     def __init__(
         self,
@@ -91,8 +92,9 @@ class Adan(Optimizer):
         variables: Sequence[Any],
         states: Sequence[dict[str, Any]],
     ) -> dict[str, Any]:
+        beta_1 = self.present("beta_1", step)
         return {
-            "momentum_share": 1 / one_minus_power(self.beta_1, step.number),
+            "momentum_share": 1 / one_minus_power(beta_1, step.number),
             "difference_share": self.beta_2 / one_minus_power(self.beta_2, step.number),
             "correction": ops.rsqrt(one_minus_power(self.beta_3, step.number)),
         }
@@ -103,7 +105,7 @@ class Adan(Optimizer):
         m, v, n = state["momentum"], state["difference"], state["velocity"]
         change = gradient - state["previous_gradient"]
         change = ops.where(step.number > 1, change, 0.0)
-        m = m + (1 - self.beta_1) * (gradient - m)
+        m = m + (1 - self.present("beta_1", step)) * (gradient - m)
         v = v + (1 - self.beta_2) * (change - v)
         n = n + (1 - self.beta_3) * (ops.square(gradient + self.beta_2 * change) - n)
         ahead = step.shared["momentum_share"] * m + step.shared["difference_share"] * v

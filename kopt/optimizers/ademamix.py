@@ -12,7 +12,7 @@ from kopt import _checks
 from kopt._registry import register
 from kopt.optimizers._base import Optimizer, Options
 from kopt.optimizers._descent import Step
-from kopt.optimizers.adam import one_minus_power
+from kopt.optimizers.adam import log, one_minus_power
 
 
 @register("optimizers")
@@ -66,6 +66,8 @@ class AdEMAMix(Optimizer):
     [0.7863]
     """
 
+    may_move = ("beta_1",)
+
     def __init__(
         self,
         learning_rate: Any = 0.001,
@@ -100,20 +102,21 @@ class AdEMAMix(Optimizer):
         variables: Sequence[Any],
         states: Sequence[dict[str, Any]],
     ) -> dict[str, Any]:
+        beta_1 = self.present("beta_1", step)
         root = ops.sqrt(one_minus_power(self.beta_2, step.number))
         alpha = self.alpha * _progress(step.number, self.alpha_warmup)
         return {
-            "fast": root / one_minus_power(self.beta_1, step.number),
+            "fast": root / one_minus_power(beta_1, step.number),
             "slow": root * alpha,
-            "slow_share": self._slow_share(step.number),
+            "slow_share": self._slow_share(step.number, beta_1),
             "epsilon": root * self.epsilon,
         }
 
-    def _slow_share(self, number: Any) -> Any:
+    def _slow_share(self, number: Any, beta_1: Any) -> Any:
         """`1 - beta_3(t)`."""
         progress = _progress(number, self.beta_3_warmup)
         # A decay of 0 has a half-life of 0.
-        start = 1 / math.log(self.beta_1) if self.beta_1 else 0.0
+        start = 1 / log(beta_1)
         inverse = (1 - progress) * start + progress * (1 / math.log(self.beta_3))
         return -ops.expm1(1 / inverse)
 
@@ -121,7 +124,7 @@ class AdEMAMix(Optimizer):
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
         m, n, v = state["momentum"], state["slow_momentum"], state["velocity"]
-        m = m + (1 - self.beta_1) * (gradient - m)
+        m = m + (1 - self.present("beta_1", step)) * (gradient - m)
         n = n + step.shared["slow_share"] * (gradient - n)
         v = v + (1 - self.beta_2) * (ops.square(gradient) - v)
         # The root of v is corrected in the coefficients, and in epsilon.

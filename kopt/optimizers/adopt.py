@@ -57,6 +57,8 @@ class ADOPT(Optimizer):
     [0.8311]
     """
 
+    may_move = ("beta_1",)
+
     def __init__(
         self,
         learning_rate: Any = 0.001,
@@ -87,8 +89,9 @@ class ADOPT(Optimizer):
     ) -> dict[str, Any]:
         one = ops.ones_like(step.number)
         first = step.number <= 1
+        share = 1 - self.present("beta_1", step)
         shared = {
-            "share_1": ops.where(first, 0 * one, (1 - self.beta_1) * one),
+            "share_1": ops.where(first, 0 * one, share * one),
             "share_2": ops.where(first, one, (1 - self.beta_2) * one),
         }
         if self.clip_exponent is not None:

@@ -68,6 +68,7 @@ class APOLLO(Optimizer):
 
     elementwise = False
     draws = True
+    may_move = ("beta_1",)
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class APOLLO(Optimizer):
     def once_per_step(
         self, step: Step, gradients: Any, variables: Any, states: Any
     ) -> dict[str, Any]:
-        correction_1 = one_minus_power(self.beta_1, step.number)
+        correction_1 = one_minus_power(self.present("beta_1", step), step.number)
         correction_2 = one_minus_power(self.beta_2, step.number)
         return {"correction": ops.sqrt(correction_2) / correction_1}
 
@@ -121,12 +122,12 @@ class APOLLO(Optimizer):
     ) -> tuple[Any, dict[str, Any]]:
         correction = step.shared["correction"]
         if step.traits is None:
-            direction, new = self._adam(gradient, state)
+            direction, new = self._adam(gradient, state, step)
             return correction * direction, new
         matrix = ops.reshape(gradient, _sides(gradient.shape))
         matrix = ops.transpose(matrix) if step.traits else matrix
         projected = ops.matmul(self._projection(matrix, step), matrix)
-        direction, new = self._adam(projected, state)
+        direction, new = self._adam(projected, state, step)
         axis = 0 if self.scale_type == "channel" else None
         length = ops.sqrt(ops.sum(ops.square(projected), axis, keepdims=True))
         scaled = ops.sqrt(ops.sum(ops.square(direction), axis, keepdims=True))
@@ -155,10 +156,12 @@ class APOLLO(Optimizer):
         excess = ops.where(step.number > 1, excess, ops.ones_like(excess))
         return matrix / excess, norm / excess
 
-    def _adam(self, gradient: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def _adam(
+        self, gradient: Any, state: dict[str, Any], step: Step
+    ) -> tuple[Any, dict[str, Any]]:
         """Adam's direction, without its bias correction, and state."""
         m, v = state["momentum"], state["velocity"]
-        m = m + (1 - self.beta_1) * (gradient - m)
+        m = m + (1 - self.present("beta_1", step)) * (gradient - m)
         v = v + (1 - self.beta_2) * (ops.square(gradient) - v)
         return m / (ops.sqrt(v) + self.epsilon), {"momentum": m, "velocity": v}
 

@@ -72,6 +72,7 @@ class CAME(Optimizer):
 
     # The rows of a matrix share their columns' moments.
     elementwise = False
+    may_move = ("beta_1",)
 
     def __init__(
         self,
@@ -120,12 +121,13 @@ class CAME(Optimizer):
         if axes is None:
             v = state["velocity"]
             v = v + share * (squares + self.epsilon_1 - v)
-            m = self._momentum(gradient * ops.rsqrt(v), state)[0]
+            m = self._momentum(gradient * ops.rsqrt(v), state, step)[0]
             return m, {"momentum": m, "velocity": v}
         row, column = track(
             state["row"], state["column"], squares, axes, share, self.epsilon_1
         )
-        m, distance = self._momentum(_scaled(gradient, row, column, axes), state)
+        u = _scaled(gradient, row, column, axes)
+        m, distance = self._momentum(u, state, step)
         unstable_row, unstable_column = track(
             state["instability_row"],
             state["instability_column"],
@@ -142,10 +144,13 @@ class CAME(Optimizer):
             "instability_column": unstable_column,
         }
 
-    def _momentum(self, update: Any, state: dict[str, Any]) -> tuple[Any, Any]:
+    def _momentum(
+        self, update: Any, state: dict[str, Any], step: Step
+    ) -> tuple[Any, Any]:
         """The next momentum, and how far the clipped update lies from it."""
         update = clip_root_mean_square(update, self.clip_threshold)
-        m = state["momentum"] + (1 - self.beta_1) * (update - state["momentum"])
+        share = 1 - self.present("beta_1", step)
+        m = state["momentum"] + share * (update - state["momentum"])
         return m, update - m
 
 

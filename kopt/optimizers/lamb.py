@@ -63,6 +63,7 @@ class LAMB(Optimizer):
     elementwise = False
     decays_itself = True
     rescales = True
+    may_move = ("beta_1",)
 
     def __init__(
         self,
@@ -96,16 +97,18 @@ class LAMB(Optimizer):
         variables: Sequence[Any],
         states: Sequence[dict[str, Any]],
     ) -> dict[str, Any]:
+        beta_1 = self.present("beta_1", step)
         root = ops.sqrt(one_minus_power(self.beta_2, step.number))
         return {
-            "correction": root / one_minus_power(self.beta_1, step.number),
+            "correction": root / one_minus_power(beta_1, step.number),
             "epsilon": root * self.epsilon,
         }
 
     def update(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
-        new = moments(gradient, state, self.beta_1, self.beta_2)
+        beta_1 = self.present("beta_1", step)
+        new = moments(gradient, state, beta_1, self.beta_2)
         # Both corrections in one factor; epsilon takes the one that v would have.
         size = ops.sqrt(new["velocity"]) + step.shared["epsilon"]
         u = step.shared["correction"] * new["momentum"] / size

@@ -15,10 +15,11 @@ class LazyAdam(Adam):
 
     For large embedding tables: an update takes time in proportion to the batch, not to
     the table. Rows that a batch left out keep their weights and moments, where Adam
-    would go on moving them by their momentum; on dense gradients the two are the same.
-    It is `Adam(sparse="lazy")` under the name that TensorFlow Addons gave it, and what
-    `torch.optim.SparseAdam` does. Bias is corrected by the number of the update, not by
-    how often a row was used.
+    would go on moving them by their momentum; on dense gradients the two are the same,
+    and a penalty on a table has one, for all of its rows. It is `Adam(sparse="lazy")`
+    under the name that TensorFlow Addons gave it, and what `torch.optim.SparseAdam`
+    does. Bias is corrected by the number of the update, not by how often a row was
+    used.
 
     Args:
         learning_rate: A number, a schedule or a function without arguments. Defaults

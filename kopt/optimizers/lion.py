@@ -47,6 +47,8 @@ class Lion(Optimizer):
     [0.9 1.1 1. ]
     """
 
+    may_move = ("beta_1",)
+
     def __init__(
         self,
         learning_rate: Any = 0.001,
@@ -77,7 +79,8 @@ class Lion(Optimizer):
         if self.beta_2:
             return super().update(gradient, variable, state, step)
         # The next momentum is the gradient, and says nothing of the last one.
-        mixed = self.beta_1 * state["momentum"] + (1 - self.beta_1) * gradient
+        beta_1 = self.present("beta_1", step)
+        mixed = beta_1 * state["momentum"] + (1 - beta_1) * gradient
         return ops.sign(mixed), self.next_state(gradient, variable, state, step)
 
     def next_state(
@@ -91,6 +94,11 @@ class Lion(Optimizer):
     ) -> Any:
         # In terms of the new momentum, the old one is (new - (1 - beta_2) g) / beta_2.
         # A sign needs no common factor: new counts once.
-        share = self.beta_1 / self.beta_2
-        rest = (1 - self.beta_1) / share - (1 - self.beta_2)
+        beta_1 = self.present("beta_1", step)
+        share = beta_1 / self.beta_2
+        if not isinstance(beta_1, float):
+            # It may have moved to 0, which nothing can be divided by.
+            rest = 1 - beta_1 - share * (1 - self.beta_2)
+            return ops.sign(share * state["momentum"] + rest * gradient)
+        rest = (1 - beta_1) / share - (1 - self.beta_2)
         return ops.sign(state["momentum"] + rest * gradient)

@@ -64,6 +64,7 @@ class MARS(Optimizer):
 
     # A corrected gradient is clipped by the norm of all its rows.
     elementwise = False
+    may_move = ("beta_1", "beta_1_1d")
 
     def __init__(
         self,
@@ -106,12 +107,14 @@ class MARS(Optimizer):
         variables: Sequence[Any],
         states: Sequence[dict[str, Any]],
     ) -> dict[str, Any]:
+        beta_1 = self.present("beta_1", step)
+        beta_1_1d = self.present("beta_1_1d", step)
         root = ops.sqrt(one_minus_power(self.beta_2, step.number))
         root_1d = ops.sqrt(one_minus_power(self.beta_2_1d, step.number))
         return {
-            "correction": root / one_minus_power(self.beta_1, step.number),
+            "correction": root / one_minus_power(beta_1, step.number),
             "epsilon": root * self.epsilon,
-            "correction_1d": root_1d / one_minus_power(self.beta_1_1d, step.number),
+            "correction_1d": root_1d / one_minus_power(beta_1_1d, step.number),
             "epsilon_1d": root_1d * self.epsilon,
         }
 
@@ -119,20 +122,21 @@ class MARS(Optimizer):
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
         if not step.traits:
-            kind, beta_1, beta_2 = "_1d", self.beta_1_1d, self.beta_2_1d
+            kind, name, beta_2 = "_1d", "beta_1_1d", self.beta_2_1d
             c, new = gradient, {}
         else:
-            kind, beta_1, beta_2 = "", self.beta_1, self.beta_2
-            c = self._corrected(gradient, state["last_gradient"])
+            kind, name, beta_2 = "", "beta_1", self.beta_2
+            c = self._corrected(gradient, state["last_gradient"], step)
             new = {"last_gradient": gradient}
         m, v = state["momentum"], state["velocity"]
-        m = new["momentum"] = m + (1 - beta_1) * (c - m)
+        m = new["momentum"] = m + (1 - self.present(name, step)) * (c - m)
         v = new["velocity"] = v + (1 - beta_2) * (ops.square(c) - v)
         # The root of v is corrected in the factor before it, and in epsilon.
         root = ops.sqrt(v) + step.shared[f"epsilon{kind}"]
         return step.shared[f"correction{kind}"] * m / root, new
 
-    def _corrected(self, gradient: Any, last: Any) -> Any:
-        strength = self.gamma * self.beta_1 / (1 - self.beta_1)
+    def _corrected(self, gradient: Any, last: Any, step: Step) -> Any:
+        beta_1 = self.present("beta_1", step)
+        strength = self.gamma * beta_1 / (1 - beta_1)
         c = gradient + strength * (gradient - last)
         return c / ops.maximum(ops.sqrt(ops.sum(ops.square(c))), 1.0)

@@ -78,6 +78,8 @@ class Mechanic(Wrapper):
 
     copies = ("origin",)
     zeros = ("path",)
+    # It multiplies the inner optimizer's steps, so a step to zero does not get there.
+    shrinks = False
 
     def __init__(
         self,

@@ -114,6 +114,7 @@ class Muon(Optimizer):
     elementwise = False
     measures = True
     movable = ("momentum", "adam_weight_decay")
+    may_move = ("adam_beta_1",)
 
     def __init__(
         self,
@@ -184,7 +185,8 @@ class Muon(Optimizer):
     def once_per_step(
         self, step: Step, gradients: Any, variables: Any, states: Any
     ) -> dict[str, Any]:
-        correction_1 = one_minus_power(self.adam_beta_1, step.number)
+        beta_1 = self.present("adam_beta_1", step)
+        correction_1 = one_minus_power(beta_1, step.number)
         correction_2 = one_minus_power(self.adam_beta_2, step.number)
         ratio = self.adam_lr_ratio
         return {"correction": ratio * ops.sqrt(correction_2) / correction_1}
@@ -227,7 +229,8 @@ class Muon(Optimizer):
     def _adam(
         self, gradient: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
-        new = moments(gradient, state, self.adam_beta_1, self.adam_beta_2)
+        beta_1 = self.present("adam_beta_1", step)
+        new = moments(gradient, state, beta_1, self.adam_beta_2)
         m = step.shared["correction"] * new["momentum"]
         return m / (ops.sqrt(new["velocity"]) + self.epsilon), new
 

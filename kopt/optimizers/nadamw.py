@@ -65,6 +65,7 @@ class NAdamW(Optimizer):
     """
 
     blockwise = True
+    may_move = ("beta_1",)
 
     def __init__(
         self,
@@ -98,9 +99,10 @@ class NAdamW(Optimizer):
         variables: Sequence[Any],
         states: Sequence[dict[str, Any]],
     ) -> dict[str, Any]:
+        beta_1 = self.present("beta_1", step)
         present, following = (
-            self._momentum(step.number),
-            self._momentum(step.number + 1),
+            self._momentum(step.number, beta_1),
+            self._momentum(step.number + 1, beta_1),
         )
         product = step.shared["momentum_product"] * present
         return {
@@ -110,16 +112,16 @@ class NAdamW(Optimizer):
             "correction": ops.rsqrt(one_minus_power(self.beta_2, step.number)),
         }
 
-    def _momentum(self, number: Any) -> Any:
+    def _momentum(self, number: Any, beta_1: Any) -> Any:
         """Dozat's schedule, from half of `beta_1` towards the whole."""
         if self.momentum_decay is None:
-            return self.beta_1
-        return self.beta_1 * (1 - 0.5 * ops.power(0.96, number * self.momentum_decay))
+            return beta_1
+        return beta_1 * (1 - 0.5 * ops.power(0.96, number * self.momentum_decay))
 
     def next_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> dict[str, Any]:
-        return moments(gradient, state, self.beta_1, self.beta_2)
+        return moments(gradient, state, self.present("beta_1", step), self.beta_2)
 
     def direction(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step

@@ -60,6 +60,7 @@ class NovoGrad(Optimizer):
     decays_itself = True
     # The sum takes XLA longer than one pass over memory saves.
     fuses = False
+    may_move = ("beta_1",)
 
     def __init__(
         self,
@@ -89,6 +90,7 @@ class NovoGrad(Optimizer):
     def update(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
+        beta_1 = self.present("beta_1", step)
         m, v = state["momentum"], state["velocity"]
         square = ops.sum(ops.square(gradient))
         v = ops.where(v > 0, v + (1 - self.beta_2) * (square - v), square)
@@ -96,6 +98,6 @@ class NovoGrad(Optimizer):
         if step.weight_decay is not None:
             normalized = normalized + step.weight_decay * variable
         if self.gradient_averaging:
-            normalized = (1 - self.beta_1) * normalized
-        m = self.beta_1 * m + normalized
+            normalized = (1 - beta_1) * normalized
+        m = beta_1 * m + normalized
         return m, {"momentum": m, "velocity": v}

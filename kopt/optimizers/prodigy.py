@@ -80,6 +80,7 @@ class Prodigy(Optimizer):
     # The estimate is one for all rows.
     elementwise = False
     decays_itself = True
+    may_move = ("beta_1",)
 
     def __init__(
         self,
@@ -135,7 +136,8 @@ class Prodigy(Optimizer):
         d = factor = step.shared["d"]
         if self.use_bias_correction:
             root = ops.sqrt(one_minus_power(self.beta_2, step.number))
-            factor = factor * root / one_minus_power(self.beta_1, step.number)
+            beta_1 = self.present("beta_1", step)
+            factor = factor * root / one_minus_power(beta_1, step.number)
         rate = factor * step.learning_rate
         weight = d / self.d0 * (d if self.safeguard_warmup else rate)
         progress, size = ops.zeros_like(d), ops.zeros_like(d)
@@ -183,12 +185,15 @@ class Prodigy(Optimizer):
         base = ops.where(at_start & some, ops.maximum(d, estimate), d)
         return ops.minimum(d_max, self.growth_rate * base), d_max
 
+    def proximal_rate(self, step: Step) -> Any:
+        return step.learning_rate * step.shared["factor"]
+
     def update(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> tuple[Any, dict[str, Any]]:
         m, v, shared = state["momentum"], state["velocity"], step.shared
         moved = shared["old_d"] * gradient
-        new_m = m + (1 - self.beta_1) * (moved - m)
+        new_m = m + (1 - self.present("beta_1", step)) * (moved - m)
         new_v = v + (1 - self.beta_2) * (ops.square(moved) - v)
         direction = new_m / (ops.sqrt(new_v) + shared["d"] * self.epsilon)
         if step.weight_decay is not None:

@@ -63,6 +63,7 @@ class RAdam(Optimizer):
     """
 
     blockwise = True
+    may_move = ("beta_1",)
 
     def __init__(
         self,
@@ -95,12 +96,13 @@ class RAdam(Optimizer):
         variables: Sequence[Any],
         states: Sequence[dict[str, Any]],
     ) -> dict[str, Any]:
-        return rectification(self.beta_1, self.beta_2, self.threshold, step.number)
+        beta_1 = self.present("beta_1", step)
+        return rectification(beta_1, self.beta_2, self.threshold, step.number)
 
     def next_state(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
     ) -> dict[str, Any]:
-        return moments(gradient, state, self.beta_1, self.beta_2)
+        return moments(gradient, state, self.present("beta_1", step), self.beta_2)
 
     def direction(
         self, gradient: Any, variable: Any, state: dict[str, Any], step: Step
@@ -111,7 +113,7 @@ class RAdam(Optimizer):
 
 
 def rectification(
-    beta_1: float, beta_2: float, threshold: float, number: Any
+    beta_1: Any, beta_2: float, threshold: float, number: Any
 ) -> dict[str, Any]:
     """What to multiply the momentum by in an update, and whether to divide it.
 

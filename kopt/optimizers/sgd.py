@@ -94,6 +94,12 @@ class SGD(Optimizer):
         ahead = step.shared["momentum"] * state["momentum"]
         return step.learning_rate * gradient - ahead
 
+    def proximal_rate(self, step: Step) -> Any:
+        if not self.movable:
+            return step.learning_rate
+        # Each gradient comes back so often that it moves a weight this far in the end.
+        return step.learning_rate / tf.maximum(1 - step.shared["momentum"], 1e-6)
+
     def kernel(self) -> Callable[..., None]:
         return self._apply_momentum if self.movable else self._apply_descent
 

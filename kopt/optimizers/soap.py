@@ -82,6 +82,7 @@ class SOAP(Optimizer):
     elementwise = False
     # XLA's factorizations on a processor are slow.
     fuses = False
+    may_move = ("beta_1",)
 
     def __init__(
         self,
@@ -129,14 +130,15 @@ class SOAP(Optimizer):
     def once_per_step(
         self, step: Step, gradients: Any, variables: Any, states: Any
     ) -> dict[str, Any]:
+        beta_1 = self.present("beta_1", step)
         # The first update does not move anything: it is number 0.
         number = ops.maximum(step.number - 1, 1.0)
-        correction_1 = one_minus_power(self.beta_1, number)
+        correction_1 = one_minus_power(beta_1, number)
         correction_2 = one_minus_power(self.beta_2, number)
         return {
             "correction": ops.sqrt(correction_2) / correction_1,
             "plain_correction": ops.sqrt(one_minus_power(self.beta_2, step.number))
-            / one_minus_power(self.beta_1, step.number),
+            / one_minus_power(beta_1, step.number),
         }
 
     def update(
@@ -145,7 +147,8 @@ class SOAP(Optimizer):
         axes = step.traits
         bases = {axis: state[f"basis_{axis}"] for axis in axes}
         turned = _turn(gradient, bases)
-        m = state["momentum"] + (1 - self.beta_1) * (gradient - state["momentum"])
+        share = 1 - self.present("beta_1", step)
+        m = state["momentum"] + share * (gradient - state["momentum"])
         v = state["velocity"]
         v = v + (1 - self.beta_2) * (ops.square(turned) - v)
         direction = _turn(m, bases) / (ops.sqrt(v) + self.epsilon)

@@ -67,6 +67,7 @@ class StableAdamW(Optimizer):
 
     elementwise = False
     decays_itself = True
+    may_move = ("beta_1",)
 
     def __init__(
         self,
@@ -97,9 +98,10 @@ class StableAdamW(Optimizer):
         variables: Sequence[Any],
         states: Sequence[dict[str, Any]],
     ) -> dict[str, Any]:
+        beta_1 = self.present("beta_1", step)
         # 1 - b_i, what a gradient counts in a mean whose bias is corrected.
         return {
-            "share_1": (1 - self.beta_1) / one_minus_power(self.beta_1, step.number),
+            "share_1": (1 - beta_1) / one_minus_power(beta_1, step.number),
             "share_2": (1 - self.beta_2) / one_minus_power(self.beta_2, step.number),
         }
 

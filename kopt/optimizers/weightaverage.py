@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from kopt import _checks
 from kopt._registry import register
@@ -34,8 +35,8 @@ class WeightAverage(Wrapper):
 
     Args:
         inner_optimizer: The optimizer whose weights are averaged, of Keras or kopt.
-        momentum: Momentum of an exponential average, in [0, 1), or `None` for the
-            plain mean. Defaults to `None`.
+        momentum: Momentum of an exponential average, in [0, 1], or `None` for the
+            plain mean. A callback moves it as `"ema_momentum"`. Defaults to `None`.
         start: Steps before the first that counts. Defaults to `0`.
         every: Steps from one that counts to the next. Defaults to `1`.
         name: Name of the optimizer. Defaults to `"weight_average"`.
@@ -74,10 +75,23 @@ class WeightAverage(Wrapper):
     ) -> None:
         super().__init__(inner_optimizer, name)
         if momentum is not None:
-            _checks.number("momentum", momentum, low=0, high=1, high_open=True)
-        self.momentum = momentum
+            _checks.number("momentum", momentum, low=0, high=1)
+        self.ema_momentum = momentum
         self.start = _checks.integer("start", start, low=0)
         self.every = _checks.integer("every", every, low=1)
+
+    @property
+    def momentum(self) -> float | None:
+        """What `momentum` is at present."""
+        return self.ema_momentum
+
+    @momentum.setter
+    def momentum(self, value: float | None) -> None:
+        self.ema_momentum = value
+
+    def on_demand(self) -> tuple[str, ...]:
+        # Not "momentum", which is that of the inner optimizer for who moves it.
+        return () if self.momentum is None else ("ema_momentum",)
 
     def checked_inner(
         self, inner: keras.optimizers.Optimizer
@@ -116,10 +130,14 @@ class WeightAverage(Wrapper):
         share = 1 / (count + 1)
         if self.momentum is not None:
             first = tf.ones_like(count)
-            share = tf.where(count > 0, (1 - self.momentum) * first, first)
+            share = tf.where(count > 0, (1 - self._present_momentum()) * first, first)
         share = tf.where(due, share, 0)
         mine = tf.gather(due, [track.index for track in batch.tracks])
         for_each(self._average, batch.tracks, scalars=[share], when=tf.reduce_any(mine))
+
+    def _present_momentum(self) -> Any:
+        variable = self.hyperparameters.get("ema_momentum")
+        return self.momentum if variable is None else ops.cast(variable, "float64")
 
     def _average(self, track: Track, share: Any) -> None:
         average = read(track.slots["average"])

@@ -60,6 +60,7 @@ class Yogi(Optimizer):
     """
 
     blockwise = True
+    may_move = ("beta_1",)
 
     def __init__(
         self,
@@ -89,7 +90,7 @@ class Yogi(Optimizer):
         variables: Sequence[Any],
         states: Sequence[dict[str, Any]],
     ) -> dict[str, Any]:
-        correction_1 = one_minus_power(self.beta_1, step.number)
+        correction_1 = one_minus_power(self.present("beta_1", step), step.number)
         correction_2 = one_minus_power(self.beta_2, step.number)
         return {"correction": ops.sqrt(correction_2) / correction_1}
 
@@ -98,7 +99,7 @@ class Yogi(Optimizer):
     ) -> dict[str, Any]:
         m, v, square = state["momentum"], state["velocity"], ops.square(gradient)
         return {
-            "momentum": m + (1 - self.beta_1) * (gradient - m),
+            "momentum": m + (1 - self.present("beta_1", step)) * (gradient - m),
             "velocity": v - (1 - self.beta_2) * ops.sign(v - square) * square,
         }
 

@@ -1,4 +1,4 @@
-"""What every penalty on weights shares."""
+"""What every penalty shares."""
 
 from __future__ import annotations
 
@@ -20,16 +20,26 @@ class Traits:
     Attributes:
         configs: Constructor arguments to try; a model is trained with the first.
         shapes: Shapes of weights that the regularizer takes.
+        penalizes: `"weights"`, `"activations"`, or `"distances"` of weights from values
+            that `kopt.regularizers.apply` notes.
+        values: Which numbers to try: `"normal"`, or `"unit"` for ones between 0 and 1.
+        is_flat_at_zero: Whether zeros have the slope zero.
+        tolerance: Relative error in float32. Above 1e-6 only where the formula takes a
+            difference of near numbers.
     """
 
     configs: tuple[dict[str, Any], ...]
     shapes: tuple[tuple[int, ...], ...] = field(
         default=((), (7,), (5, 3), (3, 3, 4, 6))
     )
+    penalizes: str = "weights"
+    values: str = "normal"
+    is_flat_at_zero: bool = True
+    tolerance: float = 1e-6
 
 
 class Penalty(keras.regularizers.Regularizer):
-    """A penalty that is one formula on an array of weights.
+    """A penalty that is one formula on an array of weights, or of activations.
 
     A subclass gives `penalty`, its numbers as `LiveFloat` attributes, and `get_config`.
     """
@@ -41,13 +51,17 @@ class Penalty(keras.regularizers.Regularizer):
         # Sums of many small terms vanish in half precision.
         weights = ops.convert_to_tensor(x)
         wide = ops.cast(weights, keras.backend.result_type(weights.dtype, "float32"))
-        if isinstance(x, keras.Variable):
-            wide = self.arranged(wide, x)
+        wide = self.arranged(wide, x if isinstance(x, keras.Variable) else None)
         # The loss that Keras adds it to has this type, whatever type the layer has.
         return ops.cast(self.penalty(wide), keras.config.floatx())
 
-    def arranged(self, weights: Any, variable: keras.Variable) -> Any:
-        """The weights of a variable in the order that `penalty` takes them in."""
+    def arranged(self, weights: Any, variable: keras.Variable | None) -> Any:
+        """The weights of a variable in the order that `penalty` takes them in.
+
+        Args:
+            weights: Its values in float32 or float64.
+            variable: The variable, or `None` for an array that belongs to none.
+        """
         return weights
 
     @abstractmethod

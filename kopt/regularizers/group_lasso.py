@@ -7,16 +7,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from kopt import _checks
-from kopt._kernels.axes import KernelAxes, axes_of
-from kopt._kernels.folding import Folding
 from kopt._live_float import LiveFloat
 from kopt._registry import register
-from kopt.regularizers._penalty import Penalty, Traits
+from kopt.regularizers import _groups
+from kopt.regularizers._penalty import Traits
+from kopt.regularizers._proximal import ProximalPenalty
 
 
 @register("regularizers")
-class GroupLasso(Penalty):
+class GroupLasso(ProximalPenalty):
     """`factor` times the sum of the lengths of groups: empties whole groups of weights.
 
     Where L1 zeroes weights here and there, this shrinks all weights of a neuron, filter
@@ -28,7 +27,11 @@ class GroupLasso(Penalty):
     An optimizer that divides each gradient by its running size, such as Adam or
     RMSprop, divides the penalty's gradient with it, so the weights of a group are no
     longer shrunk in proportion. With SGD the penalty acts as written. No gradient step
-    lands on exactly zero: to get zeros, prune the shortest groups afterwards.
+    lands on exactly zero: for that there is `proximal=True`, with which a kopt
+    optimizer takes `learning_rate * factor * sqrt(p)` off the length of each group
+    after its step, and sets those to zero that are shorter. What it empties,
+    `kopt.pruning.remove_filters` takes out of the model. `L1` says what that means
+    with adaptive optimizers.
 
     Args:
         factor: At least 0. `regularizer.factor = 1e-3` moves it, for compiled steps
@@ -45,10 +48,12 @@ class GroupLasso(Penalty):
             single 2-D kernels of a convolution. Defaults to `None`.
         scale_by_size: Whether to include `sqrt(p)`, without which layers with large
             groups are penalized less for each weight.
+        proximal: Whether the optimizer applies the penalty after its step. It has to
+            be one of kopt's; in wrappers, what is evaluated has the same zeros.
 
     Raises:
-        ValueError: If `factor` is negative or not finite, or if the weights have no
-            such axis.
+        ValueError: If `factor` is negative or not finite, if the weights have no such
+            axis, or when training begins with `proximal=True` and another optimizer.
 
     References:
         Yuan, Lin: Model Selection and Estimation in Regression with Grouped Variables.
@@ -86,67 +91,31 @@ class GroupLasso(Penalty):
         axis: int | Sequence[int] | None = None,
         *,
         scale_by_size: bool = True,
+        proximal: bool = False,
     ) -> None:
         self.factor = factor
-        self.axis = _checked_axis(axis)
+        self.axis = _groups.checked_axis(axis)
         self.scale_by_size = bool(scale_by_size)
+        self.proximal = bool(proximal)
 
-    def arranged(self, weights: Any, variable: keras.Variable) -> Any:
-        (axes,) = [None] if self.axis is not None else axes_of([variable])
-        return weights if axes is None else _by_unit(weights, axes)
+    def arranged(self, weights: Any, variable: keras.Variable | None) -> Any:
+        return _groups.arranged(weights, variable, self.axis)
 
     def penalty(self, weights: Any) -> Any:
-        within = _axes_within(-1 if self.axis is None else self.axis, weights.shape)
-        size = math.prod(weights.shape[axis] for axis in within)
+        lengths, size = _groups.lengths(weights, self.axis)
         scale = math.sqrt(size) if self.scale_by_size else 1.0
-        return self._factor * (scale * ops.sum(_lengths(weights, within)))
+        return self._factor * (scale * ops.sum(lengths))
+
+    def shrunk(self, weights: Any, variable: keras.Variable, rate: Any) -> Any:
+        amount = rate * ops.cast(self._factor, weights.dtype)
+        return _groups.shortened(
+            weights, variable, self.axis, amount, scale_by_size=self.scale_by_size
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {
             "factor": self.factor,
             "axis": self.axis,
             "scale_by_size": self.scale_by_size,
+            "proximal": self.proximal,
         }
-
-
-def _by_unit(weights: Any, axes: KernelAxes) -> Any:
-    """A kernel whose last axis numbers the output units."""
-    rank = len(weights.shape)
-    if axes.filters == (rank - 1,) and axes.gates == 1:
-        return weights
-    within = tuple(axis for axis in range(rank) if axis not in axes.filters)
-    folding = Folding(tuple(weights.shape), (within, axes.filters))
-    # The gates lie side by side, so a unit's columns are as far apart as there are
-    # units: this puts them below each other.
-    units = folding.sizes[1] // axes.gates
-    return ops.reshape(folding.fold(weights), (-1, units))
-
-
-def _lengths(weights: Any, within: tuple[int, ...]) -> Any:
-    """Euclidean lengths over the axes `within`; the gradient at zero is zero."""
-    square = ops.sum(ops.square(weights), axis=within)
-    # The root has an infinite slope at 0, and infinity times 0 makes NaN. So it is not
-    # taken there: zero is a subgradient of the length.
-    empty = square == 0
-    return ops.where(empty, square, ops.sqrt(ops.where(empty, 1.0, square)))
-
-
-def _axes_within(axis: int | tuple[int, ...], shape: Sequence[int]) -> tuple[int, ...]:
-    """The axes that a group spans: all but those that number the groups."""
-    rank = len(shape)
-    numbering = (axis,) if isinstance(axis, int) else axis
-    if any(not -rank <= one < rank for one in numbering):
-        raise ValueError(
-            f"`axis` must name axes of the weights, from {-rank} to {rank - 1}. "
-            f"Received: axis={axis} for weights of shape {tuple(shape)}."
-        )
-    numbering = tuple(one % rank for one in numbering)
-    return tuple(one for one in range(rank) if one not in numbering)
-
-
-def _checked_axis(axis: int | Sequence[int] | None) -> int | tuple[int, ...] | None:
-    if axis is None:
-        return None
-    if isinstance(axis, Sequence) and not isinstance(axis, str):
-        return tuple(_checks.integer("axis", one) for one in axis)
-    return _checks.integer("axis", axis, hint="Or give a tuple of whole numbers.")

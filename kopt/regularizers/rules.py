@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from kopt import _checks, _registry
 from kopt._keras.compiled import forget_compiled_functions
 from kopt._registry import register
-from kopt.regularizers import _configuration
+from kopt.regularizers import _anchors, _configuration
+from kopt.regularizers._activations import ActivityPenalty
 from kopt.regularizers._targets import Target, share_with_attentions, targets_of
 
 _MAIN_WEIGHTS = ("kernel", "depthwise_kernel", "pointwise_kernel", "embeddings")
@@ -20,7 +22,11 @@ Rules = Mapping[Any, Any] | Sequence[tuple[Any, Any]]
 
 @register("regularizers")
 def apply(
-    model: keras.Model, rules: Rules, weights: str | Sequence[str] = _MAIN_WEIGHTS
+    model: keras.Model,
+    rules: Rules,
+    weights: str | Sequence[str] = _MAIN_WEIGHTS,
+    *,
+    fisher: Sequence[Any] | None = None,
 ) -> keras.Model:
     """Put regularizers on the weights of a model that already exists.
 
@@ -56,11 +62,19 @@ def apply(
             embeddings; `"bias"`, `"recurrent_kernel"` and `("gamma", "beta")` are
             others. As always in Keras, weights that are frozen are not penalized.
 
+        fisher: For `EWC`: how much each weight matters, as `estimate_fisher` gives it:
+            one array for each of `model.weights`.
+
+    `L2SP` and `EWC` hold weights to the values that these have when `apply` is called.
+    The values are saved with the model; a clone has none, so call `apply` on it.
+
     Returns:
         The same model.
 
     Raises:
-        ValueError: If a rule matches no weight of those names. Nothing is changed then.
+        ValueError: If a rule matches no weight of those names, if a regularizer is for
+            what layers put out, or if `fisher` is missing for `EWC`, given without it
+            or of other shapes than the weights. Nothing is changed then.
 
     Example:
 
@@ -79,10 +93,14 @@ def apply(
         for match, regularizer in _checked(rules)
         for target in _matching(match, targets, names)
     ]
+    final = {id(target.variable): regularizer for target, regularizer in plan}
+    importance = _importance(model, final, fisher)
     for target, regularizer in plan:
         target.regularize(regularizer)
     share_with_attentions(targets)
     _configuration.keep_where_forgotten([target for target, _ in plan])
+    changed = [weight for weight in model.weights if id(weight) in final]
+    _anchors.hold(model, changed, importance)
     # A step that was traced before knows nothing of the new penalties.
     forget_compiled_functions(model)
     return model
@@ -121,8 +139,56 @@ def _checked_match(match: Any) -> Any:
 
 def _regularizer(given: Any) -> Callable[..., Any] | None:
     if isinstance(given, str):
-        return _registry.get("regularizers", given)
-    return keras.regularizers.get(given)
+        given = _registry.get("regularizers", given)
+    regularizer = keras.regularizers.get(given)
+    if isinstance(regularizer, ActivityPenalty):
+        name = type(regularizer).__name__
+        raise ValueError(
+            "A rule puts penalties on weights. Received: "
+            f"{regularizer!r}, a penalty on what a layer puts out. Set it on the "
+            f"layers before you compile: `layer.activity_regularizer = {name}(...)`."
+        )
+    return regularizer
+
+
+def _importance(
+    model: keras.Model, regularizers: Mapping[int, Any], fisher: Sequence[Any] | None
+) -> dict[int, np.ndarray]:
+    """How much each number of a weight matters, by the `id` of the weight."""
+    held = {
+        key
+        for key, one in regularizers.items()
+        if isinstance(one, _anchors.AnchoredPenalty)
+    }
+    scalars = [w.path for w in model.weights if id(w) in held and not len(w.shape)]
+    if scalars:
+        raise ValueError(
+            f"Single numbers cannot be held to a value. Received: {scalars}. Name "
+            "weights with axes in `weights`."
+        )
+    needing = {key for key in held if regularizers[key].needs_importance}
+    if bool(needing) is not (fisher is not None):
+        raise ValueError(
+            "`fisher` says what matters to `EWC`: give both or none. Received: "
+            f"{'no `fisher`' if needing else '`fisher` without `EWC`'}. Measure it "
+            "with `kopt.regularizers.estimate_fisher(model, data)`."
+        )
+    if fisher is None:
+        return {}
+    arrays = [np.asarray(array, "float32") for array in fisher]
+    shapes = [array.shape for array in arrays]
+    if shapes != [tuple(weight.shape) for weight in model.weights]:
+        raise ValueError(
+            "`fisher` must have one array for each of `model.weights`, of its shape. "
+            f"Received: arrays of the shapes {shapes}. Measure it on this model."
+        )
+    if any(not np.isfinite(array).all() or (array < 0).any() for array in arrays):
+        raise ValueError(
+            "`fisher` must be finite and at least 0, for it is a mean of squares. "
+            "Measure it with `kopt.regularizers.estimate_fisher(model, data)`."
+        )
+    pairs = zip(model.weights, arrays, strict=True)
+    return {id(weight): array for weight, array in pairs if id(weight) in needing}
 
 
 def _matching(

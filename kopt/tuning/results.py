@@ -11,6 +11,7 @@ import keras_tuner
 
 from kopt import _checks, _extras, _text_table
 from kopt._registry import register
+from kopt.tuning.budget import Budget
 
 _SHOWN = 10
 # Seeds behind those of any trial of a search.
@@ -84,6 +85,8 @@ class Results:
                 ) from None
         # Set by a search, which knows how a model is trained.
         self.task: Any = None
+        # The search's own, for refits.
+        self.clock: Any = None
 
     @property
     def best_trial(self) -> Any:
@@ -185,16 +188,22 @@ class Results:
         The score of the best of many noisy trials is too good. These are not chosen
         by their scores: their mean is what to expect of the configuration.
 
+        With `Budget(minutes=, refits=)` they end within the minutes if the search has
+        just returned: one that takes longer than its share is cut at a batch's end, and
+        has the weights of its best epoch until then.
+
         Args:
             seeds: How many times, each with a seed of its own.
 
         Returns:
-            A model and its score for each seed.
+            A model and its score for each seed; fewer if the minutes are used up.
 
         Raises:
-            RuntimeError: If these results were not returned by a search.
+            RuntimeError: If these results were not returned by a search, or if the
+                minutes do not suffice for an epoch.
         """
         from kopt.tuning._trials import records
+        from kopt.tuning._trials.clock import Clock, OutOfTime
         from kopt.tuning._trials.errors import SearchError
         from kopt.tuning._trials.run import refitted
 
@@ -208,8 +217,18 @@ class Results:
         found = []
         for place in range(seeds):
             seed = records.seeds(self.task.seed, _SEEDS_OF_REFITS + place)[1]
-            outcome = refitted(self.task, self.best_values, seed)
+            clock = (self.clock or Clock(Budget(trials=1))).of_refit(seeds - place)
+            try:
+                outcome = refitted(self.task, self.best_values, seed, clock)
+            except OutOfTime:
+                break
             found.append((outcome.model, outcome.score))
+        if not found:
+            raise SearchError(
+                "The minutes of the budget were used up before the first epoch of a "
+                "refit had ended. Give the search more `minutes`; `refit` called once "
+                "more takes the time that it needs."
+            )
         return found
 
     def rows(self) -> list[dict[str, Any]]:

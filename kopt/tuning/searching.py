@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,8 @@ def tune(
     >>> results.best_values, len(results.rows())
     ({'rate': 0.5}, 2)
     """
-    return Tuner(
+    called = time.monotonic()
+    tuner = Tuner(
         model_or_build,
         data,
         objective=objective,
@@ -160,4 +162,6 @@ def tune(
         n_jobs=n_jobs,
         grace=grace,
         **fit_arguments,
-    ).search()
+    )
+    tuner.called = called
+    return tuner.search()

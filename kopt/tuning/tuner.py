@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -124,6 +125,7 @@ class Tuner:
         _check_copies(self.task.callbacks)
         check_reusable(data, fit_arguments)
         self.n_jobs = _checks.integer("n_jobs", n_jobs, low=1)
+        self.called: float | None = None
 
     def search(self) -> Results:
         """Run the search to the end of its budget, as one of its workers.
@@ -140,15 +142,27 @@ class Tuner:
         from kopt.tuning._trials.study import quiet
         from kopt.tuning._workers.folder import joined
 
-        if self.n_jobs > 1:
-            self._start_workers()
-            return self.results()
-        with joined(self.directory) as worker, quiet():
-            Search(self, worker).run()
-        return self.results()
+        self.called = self.called or time.monotonic()
+        try:
+            if self.n_jobs > 1:
+                clock = self._start_workers()
+            else:
+                with joined(self.directory) as worker, quiet():
+                    search = Search(self, worker)
+                    search.run()
+                    clock = search.clock
+        finally:
+            self.called = None
+        found = self.results()
+        found.clock = clock
+        return found
 
-    def _start_workers(self) -> None:
-        from kopt.tuning._trials.clock import spent
+    def seconds_since_call(self) -> float:
+        """Seconds since the search was asked for: its imports, its storage."""
+        return 0.0 if self.called is None else time.monotonic() - self.called
+
+    def _start_workers(self) -> Any:
+        from kopt.tuning._trials.clock import Clock, spent
         from kopt.tuning._trials.data import fingerprint
         from kopt.tuning._trials.progress import Progress
         from kopt.tuning._trials.study import opened
@@ -182,6 +196,7 @@ class Tuner:
             **task.fit_arguments,
         }
         trials = partial(study.get_trials, deepcopy=False)
+        clock = Clock(self.budget, spent(trials()) + self.seconds_since_call())
         shown = Progress(study, task.objective.name, self.budget, self.progress)
         shown.open()
         try:
@@ -190,11 +205,12 @@ class Tuner:
                 self.n_jobs,
                 self.directory,
                 begun=lambda: len(trials()),
-                spent=spent(trials()),
+                spent=clock.elapsed,
                 look=shown.look,
             ).run()
         finally:
             shown.close()
+        return clock
 
     def results(self) -> Results:
         """What the search has found so far."""

@@ -7,8 +7,9 @@ import tensorflow as tf
 from keras import layers
 
 import kopt
-from kopt.callbacks import FitSchedule, GradualUnfreeze, LRFinder
+from kopt.callbacks import BackupAndRestore, FitSchedule, GradualUnfreeze, LRFinder
 from kopt.schedules import Cosine
+from tests.interruption import Cut, CutOff
 
 X = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
 Y = X[:, :2] * 2.0
@@ -299,3 +300,33 @@ def test_a_plan_is_taken_up_by_the_same_plan_alone():
     begun(1, 5).set_state(state)
     with pytest.raises(ValueError, match=r"before epochs \[1, 2\], and are now .*2, 4"):
         begun(2, 5).set_state(state)
+
+
+@pytest.mark.parametrize(
+    ("way", "calls"), [("layers", 9), ("layers", 22), ("groups", 14), ("groups", 27)]
+)
+def test_a_run_that_is_cut_off_goes_on_bit_for_bit(way, calls, tmp_path):
+    def run(at=None, backed_up=True):
+        model, stages = (grouped if way == "groups" else layered)()
+        backup = BackupAndRestore(tmp_path / "backup", save_freq=1)
+        callbacks = [GradualUnfreeze(stages), *([backup] if backed_up else [])]
+        history = model.fit(
+            X,
+            Y,
+            4,
+            epochs=4,
+            verbose=0,
+            callbacks=[*callbacks, CutOff(at)],
+        ).history
+        return [
+            *model.get_weights(),
+            *(v.numpy() for v in model.optimizer.variables),
+        ], history
+
+    with pytest.raises(Cut):
+        run(calls)
+    resumed, history = run()
+    whole, expected = run(backed_up=False)
+    for one, other in zip(resumed, whole, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert history == expected

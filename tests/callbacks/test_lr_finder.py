@@ -399,3 +399,14 @@ def test_the_plot_goes_into_the_axes_it_is_given():
 def test_wrong_arguments_are_refused_at_once(arguments, error):
     with pytest.raises(error, match=f"`{list(arguments)[-1]}` must be"):
         LRFinder(**arguments)
+
+
+def test_the_suggestion_lies_half_way_from_the_steepest_fall_to_the_lowest_loss():
+    finder = LRFinder()
+    finder.learning_rates = np.geomspace(1e-7, 10.0, 100)
+    decades = np.log10(finder.learning_rates / 1e-3)
+    # Steepest at 1e-3; lowest where the rise is as steep as the fall.
+    finder.losses = 2.0 - np.tanh(decades) + np.exp(4.0 * (decades - 2.5))
+    lowest = finder.learning_rates[finder.losses.argmin()]
+    assert finder.suggestion == pytest.approx(np.sqrt(1e-3 * lowest), rel=0.25)
+    assert finder.steepest < finder.suggestion < lowest

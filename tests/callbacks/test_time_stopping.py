@@ -3,6 +3,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kopt
 from kopt.callbacks import FitSchedule, TimeStopping, _clock
@@ -217,3 +218,71 @@ def test_a_run_by_the_clock_on_the_wall():
     # With the making of the model and what it takes to begin and to return.
     assert time.perf_counter() - begin == pytest.approx(15.0, rel=0.05)
     assert rates[-1] < 0.02 * 1e-3
+
+
+class Writes(keras.callbacks.Callback):
+    """A checkpoint that takes its time at the end of each epoch."""
+
+    def __init__(self, takes, seconds):
+        super().__init__()
+        self.takes, self.seconds = takes, seconds
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.takes.seconds.now += self.seconds
+
+
+@pytest.mark.parametrize(("validate", "budget"), [(False, 120), (True, 130)])
+def test_what_callbacks_do_after_an_epoch_is_within_the_time(validate, budget, seconds):
+    takes = Takes(seconds, batch=1.0, validation=3.0)
+    curve = FitSchedule(Linear(1.0, steps=1.0), minutes=budget / 60)
+    fit(takes, curve, Writes(takes, 4.0), validate=validate)
+    assert takes.after_all == pytest.approx(budget, abs=0.6)
+    assert takes.rates[-1] < 0.02
+
+
+def test_the_first_validation_is_within_the_time_too(seconds):
+    # A third of a training step for each of its eight batches, and to trace it.
+    def run(x, **options):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        model.compile(kopt.SGD(0.01), "mse")
+        takes = Takes(seconds, batch=1.0, validation=1.0 / 3.0, first=3.0)
+        data = tf.data.Dataset.from_tensors((X[:4], Y[:4])).repeat(1000)
+        stopping = TimeStopping(minutes=1)
+        callbacks = [takes, stopping]
+        model.fit(
+            data,
+            epochs=1,
+            shuffle=False,
+            verbose=0,
+            callbacks=callbacks,
+            validation_data=x,
+            **options,
+        )
+        assert takes.after_all - takes.after_training == pytest.approx(8 / 3)
+        # A second less for a step to trace, of which this validation has none.
+        assert takes.after_all == pytest.approx(59.0, abs=0.6)
+
+    run(tf.data.Dataset.from_tensors((X[:4], Y[:4])).repeat(8))
+    run((X[:32], Y[:32]), validation_batch_size=4)
+    run(tf.data.Dataset.from_tensors((X[:4], Y[:4])).repeat(), validation_steps=8)
+
+
+def test_the_last_epoch_may_be_one_without_validation(seconds):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(kopt.SGD(0.01), "mse")
+    takes, stopping = Takes(seconds, batch=1.0, validation=10.0), TimeStopping(0.75)
+    # The second epoch ends after 30 seconds with a validation; the third has none.
+    model.fit(
+        X,
+        Y,
+        4,
+        epochs=9,
+        verbose=0,
+        callbacks=[takes, stopping],
+        validation_data=(X[:4], Y[:4]),
+        validation_freq=[2, 9],
+    )
+    assert takes.after_all == pytest.approx(45.0, abs=0.6)
+    assert len(takes.rates) == 35

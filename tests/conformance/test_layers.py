@@ -51,6 +51,12 @@ def inputs(make):
     return np.random.default_rng(0).uniform(0.5, 1.5, shape).astype("float32")
 
 
+def needs_zeros(make):
+    """Skip a test that looks for zeros in the outputs."""
+    if make.traits.drops == "recurrent weights":
+        pytest.skip("zeros in these weights make no zeros in the outputs")
+
+
 def model_of(layer, shape):
     return keras.Sequential(
         [
@@ -126,6 +132,7 @@ def test_inference_draws_nothing(make, inputs):
 
 
 def test_training_drops_at_the_rate(make, inputs):
+    needs_zeros(make)
     calls = 400
     layer = make()
     dropping = tf.function(lambda: tf.reduce_mean(tf.cast(run() == 0, "float32")))
@@ -175,6 +182,7 @@ def test_a_rate_of_zero_changes_nothing(make, inputs):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_rate_of_one_gives_zeros_and_finite_gradients(make, inputs, policy):
+    needs_zeros(make)
     keras.config.set_dtype_policy(policy)
     layer = make(rate=1.0)
     inputs = tf.constant(inputs)
@@ -182,7 +190,10 @@ def test_a_rate_of_one_gives_zeros_and_finite_gradients(make, inputs, policy):
         tape.watch(inputs)
         outputs = layer(inputs, training=True)
     assert (as_numpy(outputs) == 0).all()
-    for gradient in tape.gradient(outputs, [inputs, *layer.trainable_variables]):
+    sources = list(layer.trainable_variables)
+    if make.traits.takes == "floats":
+        sources.append(inputs)
+    for gradient in tape.gradient(outputs, sources):
         assert np.isfinite(as_numpy(gradient)).all()
 
 
@@ -199,7 +210,7 @@ def test_same_seed_draws_the_same(make, inputs):
 
 def test_draws_anew_with_each_call_and_each_seed(make, inputs):
     def draws(layer):
-        return [as_numpy(layer(inputs, training=True)) == 0 for _ in range(12)]
+        return [as_numpy(layer(inputs, training=True)) for _ in range(12)]
 
     first, second, unseeded = (draws(make(seed=seed)) for seed in (5, 6, None))
     assert len({draw.tobytes() for draw in first}) > 1
@@ -209,6 +220,7 @@ def test_draws_anew_with_each_call_and_each_seed(make, inputs):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_the_rate_moves_without_a_new_trace(make, inputs, jit_compile):
+    needs_zeros(make)
     layer = make(rate=1.0)
     layer.build(inputs.shape)
     traces = []
@@ -232,7 +244,8 @@ def test_trains_in_fit(make, inputs, jit_compile):
     assert train(model, inputs, steps=30)[0] < 0.7 * before
     # Each step drew new numbers.
     drawn = model.layers[0].seed_generator.state.numpy()[1]
-    assert drawn == 31
+    assert drawn > 0
+    assert drawn % 31 == 0
 
 
 @pytest.mark.parametrize("make", FIRST_VARIANTS, indirect=True)
@@ -279,9 +292,12 @@ def test_rate_and_random_state_are_variables_but_no_weights(make, inputs):
     layer = make()
     layer.build(inputs.shape)
     weights = {id(weight) for weight in layer.weights}
-    others = {id(variable) for variable in layer.variables} - weights
+    # A layer inside may have random states of its own.
+    inside = layer.layer.variables if hasattr(layer, "layer") else []
+    inside = {id(variable) for variable in inside} - weights
+    others = {id(variable) for variable in layer.variables} - weights - inside
     assert others == {id(layer._rate), id(layer.seed_generator.state)}
-    assert len(layer.variables) == len(weights) + 2
+    assert len(layer.variables) == len(weights | inside) + 2
     assert not weights & others
     assert not others & {id(variable) for variable in layer.trainable_variables}
     if make.traits.drops == "inputs":
@@ -296,6 +312,7 @@ def test_the_state_of_a_model_can_be_read_as_a_tree(make, inputs):
 
 
 def test_can_be_exported_in_training_mode(make, inputs, tmp_path):
+    needs_zeros(make)
     model = keras.Sequential([keras.Input(inputs.shape[1:]), make(rate=1.0)])
     archive = keras.export.ExportArchive()
     archive.track(model)

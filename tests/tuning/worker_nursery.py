@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 import kopt
 from kopt.tuning._trials import search  # noqa: F401 - loaded before any child
 from kopt.tuning._workers.queue import Queue
+from tests.tuning import redis_server
 from tests.tuning.analytic import Analytic, Model, analytic_search
 
 
@@ -92,10 +93,13 @@ def prepare(moment):
 def work(order):
     random.seed()
     prepare(order["moment"])
+    storage = order["storage"]
+    if storage.startswith("redis"):
+        storage = redis_server.storage_at(storage)
     analytic_search(
         Slow(noisy if order["confirm"] else curve),
         Path(order["folder"]),
-        storage=order["storage"],
+        storage=storage,
         budget=kopt.tuning.Budget(trials=order["trials"]),
         grace=order["grace"],
         confirm=order["confirm"],

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kopt.tuning._trials import records
+from kopt.tuning._trials.configurations import best_first
 from kopt.tuning.budget import Budget
 
 
@@ -38,6 +40,11 @@ class Clock:
         self._budget = budget
         self._started = time.monotonic() - spent
         self._trial_started = time.monotonic()
+        self._trial_ended = self._trial_started
+        self._is_in_trial = False
+        # Seconds that are kept: for what follows a training, and for each refit.
+        self._ending = 0.0
+        self._refit = 0.0
         # Set by another thread, which has seen that the trial was called dead.
         self.is_lost = False
         # Called once in a trial, when it has begun to train.
@@ -54,7 +61,33 @@ class Clock:
 
     def start_trial(self) -> None:
         self._trial_started = time.monotonic()
+        self._is_in_trial = True
         self.at_first_batch = None
+
+    def end_trial(self) -> None:
+        self._trial_ended = time.monotonic()
+        self._is_in_trial = False
+
+    def keep(self, refit: float) -> None:
+        """Keep time for the end, now that all is done that follows a training.
+
+        Args:
+            refit: Seconds of one refit.
+        """
+        ending = time.monotonic() - self._trial_ended
+        self._ending = max(self._ending, ending)
+        self._refit = refit
+
+    def of_refit(self, refits: int) -> Clock:
+        """The clock of the first of some refits, as long as the search has time left.
+
+        Any time for which none was kept, or when that is over.
+        """
+        minutes = self._budget.minutes
+        if minutes is None or not self._budget.refits or self.elapsed >= 60 * minutes:
+            return Clock(Budget(trials=1))
+        share = (minutes - self.elapsed / 60) / refits
+        return Clock(Budget(minutes=minutes, trial_minutes=share), self.elapsed)
 
     @property
     def trial_seconds(self) -> float:
@@ -62,26 +95,41 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Seconds that are left of the search; infinite without a limit."""
+        """Seconds that are left for trials; infinite without a limit."""
         if self._budget.minutes is None:
             return float("inf")
-        return 60 * self._budget.minutes - self.elapsed
+        # The trial that runs may be the one that is trained again.
+        refit = max(self._refit, self.trial_seconds if self._is_in_trial else 0.0)
+        kept = self._ending + (self._budget.refits or 0) * refit
+        return 60 * self._budget.minutes - self.elapsed - kept
 
     def check(self) -> None:
+        """As `check_time`, when a batch has ended."""
+        if self.is_lost:
+            raise TrialLost
+        if self.at_first_batch is not None:
+            call, self.at_first_batch = self.at_first_batch, None
+            call()
+        self.check_time()
+
+    def check_time(self) -> None:
         """Raises `OutOfTime` where the search or the trial has used its time.
 
         And `TrialLost` where the trial is another worker's by now.
         """
         if self.is_lost:
             raise TrialLost
-        if self.at_first_batch is not None:
-            call, self.at_first_batch = self.at_first_batch, None
-            call()
         if self.left <= 0:
             raise OutOfTime(of_search=True)
         limit = self._budget.trial_minutes
         if limit is not None and self.trial_seconds > 60 * limit:
             raise OutOfTime(of_search=False)
+
+
+def seconds_of_best(study: optuna.Study) -> float:
+    """Seconds of the longest trial of the best configuration; 0 where there is none."""
+    runs = [run for one in best_first(study)[:1] for run in one.runs]
+    return max((one.user_attrs.get(records.SECONDS, 0.0) for one in runs), default=0.0)
 
 
 def counted(trials: Sequence[FrozenTrial]) -> int:

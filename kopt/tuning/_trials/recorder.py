@@ -59,6 +59,14 @@ class Recorder(keras.callbacks.Callback):
         # What Optuna was told, by epochs.
         self._reports: list[tuple[int, float]] = []
 
+    # A graph that is built from here on takes longer than any batch.
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._clock.check_time()
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._clock.check_time()
+
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:

@@ -28,7 +28,6 @@ from kopt.tuning._trials.recorder import Recorder, TrialFailed, not_logged
 from kopt.tuning._trials.resumption import Resumption, backs_up
 from kopt.tuning._trials.space import Space
 from kopt.tuning._trials.study import say
-from kopt.tuning.budget import Budget
 
 # What is wrong with the search as a whole, whatever the configuration.
 FATAL = (ObjectiveError, SpaceError, keras_tuner.errors.FatalError)
@@ -88,6 +87,7 @@ def run(
         raise TrialFailed("refused", _told(error)) from error
     finally:
         trial.set_user_attr(records.SECONDS, clock.trial_seconds)
+        clock.end_trial()
 
 
 def _trained(
@@ -141,17 +141,27 @@ def _backup(task: Task, trial: optuna.Trial, callbacks: list[Any]) -> list[Any]:
     return [resumption(task, trial.study).backup(trial)]
 
 
-def refitted(task: Task, values: Mapping[str, Any], seed: int) -> Outcome:
-    """A model with given values, trained again outside of the search."""
+def refitted(task: Task, values: Mapping[str, Any], seed: int, clock: Clock) -> Outcome:
+    """A model with given values, trained again outside of the search.
+
+    Raises:
+        OutOfTime: If it was cut by the clock before the first epoch had ended.
+    """
+    clock.start_trial()
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(seed)
     hp = keras_tuner.HyperParameters()
     hp.values = dict(values)
     model = task.hypermodel.build(hp)
-    recorder = _recorder(task, _NoTrial(), Clock(Budget(trials=1)))
+    recorder = _recorder(task, _NoTrial(), clock)
     positional, named = _fit_arguments(task, _NoTrial(), hp, recorder)
     keras.utils.set_random_seed(seed)
-    result = task.hypermodel.fit(hp, model, *positional, **named)
+    try:
+        result = task.hypermodel.fit(hp, model, *positional, **named)
+    except OutOfTime:
+        if not recorder.values:
+            raise
+        return Outcome(_at_best(model, recorder), recorder.best_value())
     score = _score(task, recorder, result)
     return Outcome(_at_best(model, recorder), score)
 

@@ -99,8 +99,9 @@ class Search:
         Returns:
             Whether another worker is to go on.
         """
-        noted = spending.spent(self._trials())
-        self._clock = Clock(self._budget, max(noted, spent))
+        noted = spending.spent(self._trials()) + self._tuner.seconds_since_call()
+        self._clock = self.clock = Clock(self._budget, max(noted, spent))
+        self._clock.keep(spending.seconds_of_best(self._study))
         pulse = Pulse(self._study, self._storage, self._clock, self._tuner.grace)
         self._queue = Queue(
             self._study,
@@ -130,6 +131,7 @@ class Search:
                 self._failures.check()
                 check_space(self._space, self._strategy, self._budget, is_whole=True)
                 self._space.resumed = False
+                self._clock.keep(spending.seconds_of_best(self._study))
                 done += 1
                 if until(done):
                     return True

@@ -46,9 +46,12 @@ def run(
     *,
     weight_decay=0.0,
     global_clipnorm=None,
+    moving=None,
     **arguments,
 ):
     """Weights and states after the whole stream, and the largest states on the way.
+
+    `moving` has the values that an argument takes, one a step, by its name.
 
     A reference has `CASES` to run and `update(w, g, state, t, rate, **arguments)`. It
     may also have:
@@ -62,6 +65,8 @@ def run(
     weights, states = list(weights), [{} for _ in weights]
     largest = [{} for _ in weights]
     for t, (step, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        present = {name: values[t - 1] for name, values in (moving or {}).items()}
+        arguments = {**arguments, **present}
         if global_clipnorm is not None:
             length = np.sqrt(sum((g**2).sum() for g in step))
             step = [g * min(1.0, global_clipnorm / length) for g in step]
