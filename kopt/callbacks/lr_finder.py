@@ -108,8 +108,9 @@ class LRFinder(keras.callbacks.Callback):
 
         There the loss is still falling, so the rate holds, and it is as high as it can
         be while that is so: take it as the highest rate of a schedule that ends near
-        zero. `benchmarks/learning_rates.py` compares it with the best of eight rates.
-        For a rate that stays constant to the end, a third of it is commonly better.
+        zero. `benchmarks/learning_rates.py` compares it with the best of eight rates,
+        for Adam. SGD with momentum may not stand a rate so near to the lowest loss:
+        `steepest` is the safer one there.
 
         Raises:
             ValueError: If there was no sweep, or the loss never fell in it.

@@ -26,12 +26,12 @@ MOVING = [
     for name in OPTIMIZERS
     for moved in _registry.entry("optimizers", name).may_move
 ] + [("Adafactor", "beta_1")]
-each_decay = pytest.mark.parametrize(("name", "moved"), MOVING)
-# What a formula does with the number is seen above; here, that it is the same number.
-some_decays = pytest.mark.parametrize(
-    ("name", "moved"),
-    sampled(MOVING, [("Adam", "beta_1"), ("Lion", "beta_1"), ("MARS", "beta_1_1d")]),
+USUAL = [("Adam", "beta_1"), ("Lion", "beta_1"), ("MARS", "beta_1_1d")]
+each_decay = pytest.mark.parametrize(
+    ("name", "moved"), sampled(MOVING, USUAL, others=pytest.mark.slow)
 )
+# What a formula does with the number is seen above; here, that it is the same number.
+some_decays = pytest.mark.parametrize(("name", "moved"), sampled(MOVING, USUAL))
 RATE = 2.0**-6
 
 

@@ -9,12 +9,13 @@ from kopt.regularizers import ConfidencePenalty, DeCov, KLSparsity
 X = np.random.default_rng(0).normal(size=(64, 5)).astype("float32")
 
 
-def trained(penalty, activation="sigmoid", epochs=150):
+def trained(penalty, activation="sigmoid", steps=150):
     keras.utils.set_random_seed(0)
     layer = keras.layers.Dense(4, activation=activation, activity_regularizer=penalty)
     model = keras.Sequential([keras.Input((5,)), layer])
     model.compile(keras.optimizers.Adam(0.05), lambda y, p: 0 * p, jit_compile=False)
-    model.fit(X, np.zeros((64, 4)), batch_size=64, epochs=epochs, verbose=0)
+    for _ in range(steps):
+        model.train_on_batch(X, np.zeros((64, 4)))
     return model.predict(X, verbose=0)
 
 
