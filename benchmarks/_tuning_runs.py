@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from _tuning_confirmation import confirmed
 from _tuning_samplers import Sampler
 from _tuning_tasks import Task
 
@@ -58,6 +59,11 @@ class Runs:
             if value < best:
                 best, regret = value, task.regret(params)
             regrets.append(round(regret, 5))
+        if sampler.repeats and sampler.study:
+            # What a user gets in the end, repeats included in the trials.
+            study = sampler.study(seed)
+            regret = confirmed(task, study, seed, self._trials, sampler.repeats)
+            regrets[-1] = round(regret, 5)
         times = [round(one, 2) for _, _, one in tried]
         run = Run(task.name, name, sampler.code, self._trials, seed, regrets, times)
         self._keep(run)

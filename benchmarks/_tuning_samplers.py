@@ -10,7 +10,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import kopt
 from kopt.tuning import _samplers
 from kopt.tuning._samplers.auto import Auto
 from kopt.tuning._samplers.seeded import SeededSampler
+from kopt.tuning._trials.choices import AUTO_REPEATS
 from kopt.tuning._trials.space import Space
 
 REFERENCE = "Optuna TPE"
@@ -43,6 +44,7 @@ class Sampler:
         seeds: With how many seeds it runs at most; fewer where a proposal takes long.
         usual: Whether it begins with the task's usual configuration.
         study: A study that has it, for the time of a proposal.
+        repeats: How often its leading configurations are tried again at the end.
     """
 
     search: Callable[[Task, int, int], Tried]
@@ -50,6 +52,7 @@ class Sampler:
     seeds: int = 20
     usual: bool = False
     study: Callable[[int], optuna.Study] | None = None
+    repeats: int = 0
 
 
 def samplers() -> dict[str, Sampler]:
@@ -66,6 +69,12 @@ def samplers() -> dict[str, Sampler]:
             lambda study: kopt.tuning.Bayesian(), usual=True
         ),
         "TPE": _kopts(lambda study: kopt.tuning.TPE()),
+        "TPE, confirmed": replace(
+            _kopts(lambda study: kopt.tuning.TPE()), repeats=AUTO_REPEATS
+        ),
+        "Bayesian, confirmed": replace(
+            _kopts(lambda study: kopt.tuning.Bayesian()), repeats=AUTO_REPEATS
+        ),
         "Optuna GPSampler": _optunas(optunas.GPSampler, seeds=5),
         "Optuna CMA-ES": _optunas(optunas.CmaEsSampler),
         "Sobol": _kopts(lambda study: kopt.tuning.Sobol()),

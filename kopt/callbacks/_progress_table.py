@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from kopt._text_table import duration, number
+
 # How many epochs a live table has; the older ones have left it.
 _ROWS = 10
 
@@ -75,23 +77,6 @@ def table(label: str, rows: Sequence[Row], place: Place) -> Any:
     left = "" if place.left is None else f"{duration(place.left)} left"
     below.add_row(bar, text, left)
     return Group(drawn, below)
-
-
-def number(value: float) -> str:
-    """A value with four digits that count."""
-    return f"{value:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """A time as one reads it: `0.4 s`, `42 s`, `3:05`, `1:02:30`."""
-    if seconds < 1.0:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _of(count: int, whole: int | None) -> str:

@@ -2,6 +2,7 @@ from kopt import _registry
 from kopt.tuning.asha import ASHA as ASHA
 from kopt.tuning.bayesian import Bayesian as Bayesian
 from kopt.tuning.budget import Budget as Budget
+from kopt.tuning.from_predictions import FromPredictions as FromPredictions
 from kopt.tuning.grid import Grid as Grid
 from kopt.tuning.hyper_cnn import HyperCNN as HyperCNN
 from kopt.tuning.hyper_mlp import HyperMLP as HyperMLP
@@ -14,6 +15,7 @@ from kopt.tuning.random import Random as Random
 from kopt.tuning.results import Results as Results
 from kopt.tuning.searching import tune as tune
 from kopt.tuning.sobol import Sobol as Sobol
+from kopt.tuning.tensor_board import TensorBoard as TensorBoard
 from kopt.tuning.tpe import TPE as TPE
 from kopt.tuning.tuner import Tuner as Tuner
 

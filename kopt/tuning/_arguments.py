@@ -8,8 +8,11 @@ from typing import Any
 import keras
 import keras_tuner
 
-from kopt import _registry
+from kopt import _checks, _registry
+from kopt.tuning._network import NetworkHyperModel
 from kopt.tuning._strategy import PrunerStrategy, SamplerStrategy
+from kopt.tuning.budget import Budget
+from kopt.tuning.from_predictions import FromPredictions
 from kopt.tuning.metric_direction import objective as known_objective
 from kopt.tuning.optuna import Optuna
 
@@ -47,11 +50,14 @@ def objective_of(given: Any) -> keras_tuner.Objective:
     """An objective with its direction."""
     if isinstance(given, str):
         return known_objective(given)
+    if isinstance(given, FromPredictions):
+        return given
     if isinstance(given, keras_tuner.Objective) and given.direction:
         return known_objective(given.name, given.direction)
     raise TypeError(
         "`objective` must be the name of one metric as `fit` logs it, such as "
-        "'val_accuracy', or kopt.tuning.objective(name, direction). "
+        "'val_accuracy', kopt.tuning.objective(name, direction) or "
+        "kopt.tuning.FromPredictions(function, direction=...). "
         f"Received: objective={given!r}."
     )
 
@@ -91,6 +97,31 @@ def pruner_of(given: Any, sampler: Any) -> Any:
             f"Median(), Optuna(pruner=...). Received: pruner={given!r}."
         )
     return given
+
+
+def confirm_of(given: Any, budget: Budget, hypermodel: Any) -> Any:
+    """How often leading configurations are repeated, or "auto"."""
+    if given == "auto":
+        return given
+    repeats = _checks.integer(
+        "confirm", given, low=0, hint='Give how often, 0 for never, or "auto".'
+    )
+    if repeats and isinstance(hypermodel, NetworkHyperModel):
+        if hypermodel.seed is not None:
+            raise ValueError(
+                "`confirm` repeats trials with fresh seeds, and the hypermodel has "
+                f"one of its own: seed={hypermodel.seed}. Leave its `seed` out (each "
+                "trial of a search has one), or give confirm=0."
+            )
+    kept = 3 * repeats
+    if budget.trials is not None and budget.trials < kept + 2 and repeats:
+        raise ValueError(
+            f"`confirm` must leave at least 2 trials of the budget to the search: "
+            f"three configurations, each repeated {repeats} times, are {kept} trials. "
+            f"Received: confirm={repeats} with trials={budget.trials}. Raise `trials`, "
+            "or give a smaller `confirm`."
+        )
+    return repeats
 
 
 def _is_from_optuna(thing: Any, module: str, base: str) -> bool:

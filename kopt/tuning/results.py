@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ class Results:
     `kopt.tuning.tune` returns one. Made from the folder of a search, it shows the same
     at any later time, also after the build function has changed. Printed, it is a table
     of the best trials.
+
+    Where the leading configurations were trained again (`confirm=`), these come first,
+    by the means of their scores.
 
     Args:
         directory: The folder of the search.
@@ -86,8 +90,14 @@ class Results:
 
     @property
     def best_trial(self) -> Any:
-        """Optuna's record of the trial with the best score."""
-        from kopt.tuning._trials.checkpoints import best_first
+        """Optuna's record of the best configuration's best trial."""
+        from kopt.tuning._trials.configurations import sign_of
+
+        return self._best().best_run(sign_of(self.study))
+
+    def _best(self) -> Any:
+        """The best configuration, with all of its trials."""
+        from kopt.tuning._trials.configurations import best_first
         from kopt.tuning._trials.errors import SearchError
 
         found = best_first(self.study)
@@ -100,10 +110,9 @@ class Results:
 
     @property
     def best_score(self) -> float:
-        """The best score, as the search saw it."""
-        from kopt.tuning._trials.checkpoints import score_of
-
-        return score_of(self.best_trial)
+        """The best configuration's score: the mean where it was trained again."""
+        score: float = self._best().score
+        return score
 
     @property
     def best_values(self) -> dict[str, Any]:
@@ -121,6 +130,11 @@ class Results:
     def best_model(self) -> keras.Model:
         """The model of the best trial as it was trained, with its score.
 
+        Of a configuration that was trained again, the best of its trials
+        (`best_trial`). A loss or a metric of the user's own is compiled where the
+        results come from a search; read from the folder alone, such a model predicts,
+        and a warning says so.
+
         Raises:
             RuntimeError: If no trial has a score, or if the model can be made neither
                 from its file nor by the build function of a search.
@@ -134,9 +148,9 @@ class Results:
         if whole.exists():
             try:
                 return keras.saving.load_model(whole)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError) as error:
                 if self.task is None:
-                    raise
+                    return _without_training(whole, error)
         source = whole if whole.exists() else weights
         if not source.exists():
             self._check_folder()
@@ -222,12 +236,37 @@ class Results:
 
         With `number`, `state` (`"complete"`, `"pruned"`, `"failed"`, `"cut off"`,
         `"running"`, `"waiting"`, or `"withdrawn"` for a repetition that another worker
-        had begun), `score`, `epochs`, `seconds`, `reason`, and every
-        hyperparameter under `"hp:"` and its name.
+        had begun), `score`, `repeat_of` (the number of the trial whose configuration
+        this one repeats), `epochs`, `seconds`, `reason`, and every hyperparameter
+        under `"hp:"` and its name.
         """
         from kopt.tuning._trials.rows import rows
 
         return rows(self.study)
+
+    def to_dataframe(self) -> Any:
+        """The rows of `rows()` as a `pandas.DataFrame`, with the configurations' means.
+
+        A column `mean` has for each trial with a score the mean over all trials of its
+        configuration, by which configurations that were trained again are ranked, and
+        a column `runs` how many these are.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        pandas = _extras.load("pandas", "tune")
+        from kopt.tuning._trials.configurations import best_first
+
+        frame = pandas.DataFrame(self.rows())
+        means = {
+            run.number: (one.score, len(one.runs))
+            for one in best_first(self.study)
+            for run in one.runs
+        }
+        found = [means.get(number, (None, 0)) for number in frame.get("number", ())]
+        frame.insert(3, "mean", [mean for mean, _ in found])
+        frame.insert(4, "runs", [runs for _, runs in found])
+        return frame
 
     def history(self, number: int) -> dict[str, list[float | None]]:
         """What a trial logged at each epoch; `None` for what was not finite."""
@@ -249,10 +288,10 @@ class Results:
             RuntimeError: If fewer than two complete trials have different scores.
         """
         importance = _extras.load("optuna.importance", "tune")
-        from kopt.tuning._trials.checkpoints import best_first, score_of
+        from kopt.tuning._trials.configurations import best_first
         from kopt.tuning._trials.errors import SearchError
 
-        if len({score_of(trial) for trial in best_first(self.study)}) < 2:
+        if len({one.score for one in best_first(self.study)}) < 2:
             raise SearchError(
                 "Importance needs at least two complete trials with different scores. "
                 "Give the search a larger budget."
@@ -269,15 +308,33 @@ class Results:
 
     def __str__(self) -> str:
         from kopt.tuning._trials import records
-        from kopt.tuning._trials.checkpoints import best_first, score_of
+        from kopt.tuning._trials.configurations import best_first
 
-        lines = [("trial", "score", "seconds", "hyperparameters")]
-        for trial in best_first(self.study)[:_SHOWN]:
-            values = trial.user_attrs.get(records.VALUES, {})
-            shown = ", ".join(f"{name}={_short(one)}" for name, one in values.items())
-            seconds = f"{trial.user_attrs.get(records.SECONDS, 0.0):.1f}"
-            lines.append((str(trial.number), f"{score_of(trial):.4f}", seconds, shown))
-        return _text_table.table(lines, left=(3,))
+        lines: list[tuple[str, ...]] = [
+            ("trial", "score", "runs", "seconds", "hyperparameters")
+        ]
+        for one in best_first(self.study)[:_SHOWN]:
+            attributes = one.first.user_attrs
+            values = attributes.get(records.VALUES, {})
+            shown = ", ".join(f"{name}={_short(v)}" for name, v in values.items())
+            seconds = f"{attributes.get(records.SECONDS, 0.0):.1f}"
+            number, runs = str(one.first.number), str(len(one.runs))
+            lines.append((number, f"{one.score:.4f}", runs, seconds, shown))
+        if all(line[2] == "1" for line in lines[1:]):
+            lines = [(*line[:2], *line[3:]) for line in lines]
+        return _text_table.table(lines, left=(len(lines[0]) - 1,))
+
+
+def _without_training(path: Path, error: Exception) -> keras.Model:
+    """A model whose loss or metrics are the user's own, to predict with."""
+    model = keras.saving.load_model(path, compile=False)
+    warnings.warn(
+        f"The model is not compiled: {str(error).splitlines()[0]} Compile it, or "
+        "register what is your own with keras.saving.register_keras_serializable, "
+        "to evaluate it or train on.",
+        stacklevel=3,
+    )
+    return model
 
 
 def _short(value: Any) -> str:

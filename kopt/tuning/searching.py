@@ -32,6 +32,8 @@ def tune(
     seed: int = 0,
     callbacks: Iterable[Any] | Callable[[Any], Iterable[Any]] = (),
     keep: int = 1,
+    confirm: str | int = "auto",
+    progress: Any = None,
     n_jobs: int = 1,
     grace: float = 60.0,
     **fit_arguments: Any,
@@ -66,6 +68,8 @@ def tune(
             `fit` with an `"x"`; or a function of nothing, or of `hp`, that returns one.
         objective: A name as `fit` logs it, such as `"val_accuracy"`; its direction
             comes from `kopt.tuning.objective`, which makes one for metrics of your own.
+            Or a `kopt.tuning.FromPredictions`, for what needs all of the validation
+            data at once.
         budget: A `kopt.tuning.Budget`: how much the search may cost.
         sampler: What chooses configurations: `"auto"`, `Grid()`, `Random()`, `Sobol()`,
             `TPE()`, `Bayesian()` or `Optuna(...)`. `"auto"` takes the usual
@@ -83,10 +87,25 @@ def tune(
             are left out are drawn.
         score: A trial's score: the objective of its `"best"` epoch, of the `"last"`
             one, or the mean of so many last ones. The best of noisy epochs is too good.
+            It is written down in the study, and a search goes on only with the same.
         seed: Seed of the search.
         callbacks: Callbacks, copied for each trial, or a function of Optuna's trial
-            that makes them.
+            that makes them, such as a `kopt.tuning.TensorBoard`. What copies of Keras's
+            own callbacks write to a path goes to a folder of the trial there. A
+            function finds the hyperparameters by name in
+            `trial.user_attrs["kopt:values"]`.
         keep: How many of the best models are kept as files.
+        confirm: How often the leading three configurations are trained again, with
+            fresh seeds, before the best of their means wins: the best of many noisy
+            scores is too good, and not always of the best configuration. These trials
+            are part of the budget. `"auto"` repeats them once where the budget has 40
+            trials or more (or where as many fit into its minutes or epochs), and not at
+            all otherwise, where they would take more than they give. If the first
+            repeat shows that seeds change nothing, the others are left out. `0` for
+            never.
+        progress: Whether the trials of all workers are shown as they go: `True` for a
+            live table in a terminal and a line for each trial elsewhere, `False` for
+            nothing, `None` for the table alone. Or a `rich.console.Console`.
         n_jobs: Workers on this machine. With more than one they are processes that
             this one starts, each with its share of the cores and a GPU of its own; it
             watches over them and replaces those that end.
@@ -138,6 +157,8 @@ def tune(
         seed=seed,
         callbacks=callbacks,
         keep=keep,
+        confirm=confirm,
+        progress=progress,
         n_jobs=n_jobs,
         grace=grace,
         **fit_arguments,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -12,7 +13,13 @@ import keras_tuner
 
 from kopt import _checks, _extras
 from kopt._registry import register
-from kopt.tuning._arguments import hypermodel_of, objective_of, pruner_of, sampler_of
+from kopt.tuning._arguments import (
+    confirm_of,
+    hypermodel_of,
+    objective_of,
+    pruner_of,
+    sampler_of,
+)
 from kopt.tuning.budget import Budget
 from kopt.tuning.results import Results
 
@@ -39,6 +46,8 @@ class Tuner:
         seed: Seed of the search.
         callbacks: Callbacks of each trial.
         keep: How many of the best models are kept.
+        confirm: How often the leading configurations are trained again.
+        progress: Whether trials are shown as they go.
         n_jobs: Workers that are started on this machine.
         grace: Seconds without a sign of life after which a trial is dead.
         **fit_arguments: Further arguments of `fit`.
@@ -73,11 +82,14 @@ class Tuner:
         seed: int = 0,
         callbacks: Iterable[Any] | Callable[[Any], Iterable[Any]] = (),
         keep: int = 1,
+        confirm: str | int = "auto",
+        progress: Any = None,
         n_jobs: int = 1,
         grace: float = 60.0,
         **fit_arguments: Any,
     ):
         _extras.load("optuna", "tune")
+        from kopt.tuning._trials.data import check_reusable
         from kopt.tuning._trials.run import Task
 
         if not isinstance(budget, Budget):
@@ -96,6 +108,7 @@ class Tuner:
         self.name = name
         self.directory = Path(directory)
         self.grace = _checks.number("grace", grace, low=0, low_open=True)
+        self.progress = progress
         self.keep = _checks.integer("keep", keep, low=1)
         self.task = Task(
             hypermodel=hypermodel_of(model_or_build),
@@ -107,7 +120,10 @@ class Tuner:
             fit_arguments=fit_arguments,
             directory=self.directory,
         )
+        self.confirm = confirm_of(confirm, budget, self.task.hypermodel)
         self.initial = [dict(one) for one in initial]
+        _check_copies(self.task.callbacks)
+        check_reusable(data, fit_arguments)
         self.n_jobs = _checks.integer("n_jobs", n_jobs, low=1)
         self.called: float | None = None
 
@@ -148,6 +164,7 @@ class Tuner:
     def _start_workers(self) -> Any:
         from kopt.tuning._trials.clock import Clock, spent
         from kopt.tuning._trials.data import fingerprint
+        from kopt.tuning._trials.progress import Progress
         from kopt.tuning._trials.study import opened
         from kopt.tuning._workers.pool import Pool
         from kopt.tuning._workers.storages import shared_storage_of
@@ -157,7 +174,7 @@ class Tuner:
         # Here first, so that what is wrong with it is said once.
         storage = shared_storage_of(self.storage, self.directory)
         data = fingerprint(task.data)
-        study = opened(storage, self.name, task.objective, task.seed, data)
+        study = opened(storage, self.name, task.objective, task.seed, data, task.score)
         parts = {
             "model_or_build": task.hypermodel,
             "data": task.data,
@@ -173,18 +190,26 @@ class Tuner:
             "seed": task.seed,
             "callbacks": task.callbacks,
             "keep": self.keep,
+            "progress": False,
+            "confirm": self.confirm,
             "grace": self.grace,
             **task.fit_arguments,
         }
         trials = partial(study.get_trials, deepcopy=False)
         clock = Clock(self.budget, spent(trials()) + self.seconds_since_call())
-        Pool(
-            parts,
-            self.n_jobs,
-            self.directory,
-            begun=lambda: len(trials()),
-            spent=clock.elapsed,
-        ).run()
+        shown = Progress(study, task.objective.name, self.budget, self.progress)
+        shown.open()
+        try:
+            Pool(
+                parts,
+                self.n_jobs,
+                self.directory,
+                begun=lambda: len(trials()),
+                spent=clock.elapsed,
+                look=shown.look,
+            ).run()
+        finally:
+            shown.close()
         return clock
 
     def results(self) -> Results:
@@ -192,3 +217,16 @@ class Tuner:
         found = Results(self.directory, name=self.name, storage=self.storage)
         found.task = self.task
         return found
+
+
+def _check_copies(callbacks: Any) -> None:
+    """Refuse callbacks that cannot be copied before a trial needs them."""
+    for callback in () if callable(callbacks) else callbacks:
+        try:
+            copy.deepcopy(callback)
+        except Exception as error:
+            raise TypeError(
+                f"The callback {type(callback).__name__} cannot be copied, which each "
+                f"trial does to begin with a fresh one: {error}. Give a function that "
+                f"makes it: callbacks=lambda trial: [{type(callback).__name__}(...)]."
+            ) from error

@@ -35,7 +35,7 @@ class Nursery:
         )
         self.orders = {}
 
-    def start(self, storage, folder, trials, moment=None, grace=GRACE):
+    def start(self, storage, folder, trials, moment=None, grace=GRACE, confirm=0):
         done = self._folder / f"done-{next(self._numbers)}"
         order = {
             "storage": storage,
@@ -43,6 +43,7 @@ class Nursery:
             "trials": trials,
             "moment": moment,
             "grace": grace,
+            "confirm": confirm,
             "done": str(done),
         }
         self._process.stdin.write(json.dumps(order) + "\n")

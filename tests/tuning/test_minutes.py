@@ -1,5 +1,6 @@
 """Minutes hold for all of a search, refits included, by a clock that is set by hand."""
 
+import optuna
 import pytest
 
 import kopt
@@ -130,7 +131,8 @@ def test_what_comes_before_the_first_trial_counts(tmp_path, watch, monkeypatch):
 def test_no_graph_is_built_after_the_deadline(watch, moment):
     clock = Clock(Budget(minutes=seconds(60)))
     objective = kopt.tuning.objective("val_loss")
-    recorder = Recorder(None, objective, clock, first_expected=0, keep_best=True)
+    trial = optuna.create_study().ask()
+    recorder = Recorder(trial, objective, clock, first_expected=0, keep_best=True)
     getattr(recorder, moment)()
     watch.seconds = 60.0
     with pytest.raises(OutOfTime, match="minutes"):

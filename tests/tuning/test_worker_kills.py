@@ -9,6 +9,7 @@ import time
 import pytest
 
 import kopt
+from kopt.tuning._trials import records
 from kopt.tuning._trials.errors import StorageError
 from kopt.tuning._workers.storages import storage_of
 from tests.tuning import postgres
@@ -118,6 +119,37 @@ def test_twenty_kills_at_random_moments_lose_nothing(nursery, storage, tmp_path,
         workers[place] = nursery.start(storage, chance.choice(folders), 40)
     assert all(nursery.wait(worker) for worker in workers)
     check(storage, folders[0], 40)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_kills_while_leaders_are_repeated_lose_nothing(
+    nursery, storage, tmp_path, seed
+):
+    chance = random.Random(seed)
+
+    def start():
+        return nursery.start(storage, tmp_path, 17, confirm=3)
+
+    workers = [start() for _ in range(3)]
+    while len(_trials(storage, tmp_path)) < 7:
+        time.sleep(0.02)
+    for _ in range(12):
+        time.sleep(chance.uniform(0.0, 0.4))
+        place = chance.randrange(3)
+        if nursery.lives(workers[place]) and not nursery.is_done(workers[place]):
+            os.kill(workers[place], signal.SIGKILL)
+        workers[place] = start()
+    assert all(nursery.wait(worker) for worker in workers)
+    results = check(storage, tmp_path, 17)
+    found = results.study.get_trials(deepcopy=False)
+    repeats = [
+        (trial.user_attrs[records.REPEAT_OF], trial.user_attrs[records.REPEAT])
+        for trial in found
+        if records.is_repeat(trial) and trial.state in records.COUNTED
+    ]
+    assert len(repeats) == len(set(repeats)) == 9
+    assert len({number for number, _ in repeats}) == 3
+    assert len(list(tmp_path.glob("*.keras"))) == 1
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])

@@ -236,6 +236,16 @@ def test_registered_classes_of_a_script_are_registered_again(tmp_path):
     assert keras.saving.get_registered_name(found) == "parcel>Mine"
 
 
+class Bound:
+    """Something that is copied, but does not leave its process."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce__(self):
+        raise TypeError("bound to its process")
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -244,11 +254,11 @@ def test_registered_classes_of_a_script_are_registered_again(tmp_path):
             r"`data` \(_RangeDataset\) cannot be sent.*Give a function that makes",
         ),
         (
-            {"callbacks": [threading.Lock()]},
+            {"callbacks": [Bound()]},
             r"`callbacks` \(list\) cannot be sent.*function of the trial",
         ),
         (
-            {"validation_data": (one for one in [1])},
+            {"validation_data": Bound()},
             r"`validation_data` .* cannot be sent",
         ),
     ],

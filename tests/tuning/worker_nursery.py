@@ -52,6 +52,12 @@ def curve(hp):
         yield abs(x - 0.3) + 1 / (1 + epoch)
 
 
+def noisy(hp):
+    """As a training whose seed tells: repeats have other scores."""
+    for value in curve(hp):
+        yield value + random.gauss(0, 0.5)
+
+
 def after(owner, name, condition=lambda given: True):
     """Die when a method has returned."""
     inherited = getattr(owner, name)
@@ -91,11 +97,12 @@ def work(order):
     if storage.startswith("redis"):
         storage = redis_server.storage_at(storage)
     analytic_search(
-        Slow(curve),
+        Slow(noisy if order["confirm"] else curve),
         Path(order["folder"]),
         storage=storage,
         budget=kopt.tuning.Budget(trials=order["trials"]),
         grace=order["grace"],
+        confirm=order["confirm"],
         sampler=kopt.tuning.Random(),
         epochs=3,
     )

@@ -51,7 +51,9 @@ class MeasuredPruner(BasePruner):
         complete = [
             trial
             for trial in trials
-            if trial.state == TrialState.COMPLETE and len(trial.intermediate_values) > 1
+            if trial.state == TrialState.COMPLETE
+            and len(trial.intermediate_values) > 1
+            and not records.is_repeat(trial)
         ]
         complete.sort(key=lambda trial: records.ordinal(trials, trial))
         if len(complete) < _MEASURED:
@@ -71,7 +73,7 @@ class MeasuredPruner(BasePruner):
 
 
 class _Tried:
-    """A study without the trials that were cut off.
+    """A study without repeats, and without the trials that were cut off.
 
     Optuna notes the value of a rung with the trial. One that was cut off and runs again
     would be compared with itself.

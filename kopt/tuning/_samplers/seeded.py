@@ -9,6 +9,7 @@ from optuna import Study, distributions
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from kopt._keras.optuna_trials import without
 from kopt.tuning._samplers.name_by_name import NameByName
 from kopt.tuning._samplers.untried import nearest_left
 from kopt.tuning._trials import records
@@ -29,7 +30,7 @@ class SeededSampler(NameByName):
     repetitions of trials that were cut off, so that an interruption moves nothing.
 
     Values are drawn name by name, so that one whose configurations were all tried can
-    give way to the next.
+    give way to the next. Repeats of a configuration are not shown to the inner sampler.
 
     Args:
         strategy: What makes the sampler of a trial.
@@ -42,6 +43,7 @@ class SeededSampler(NameByName):
         self._strategy = strategy
         self._seed = seed
         self._study = study
+        self._shown = without(study, records.is_repeat)
         self._inner: BaseSampler | None = None
         self._relative: dict[str, Any] | None = None
         # Values that the user gave to the trial that runs, by name.
@@ -53,7 +55,8 @@ class SeededSampler(NameByName):
         self._inner = self._strategy.sampler(self._seed, place)
         self._relative = None
         self.fixed = {}
-        self._inner.before_trial(self._study, trial)
+        if not records.is_repeat(trial):
+            self._inner.before_trial(self._shown, trial)
 
     def sample_independent(
         self,
@@ -76,8 +79,8 @@ class SeededSampler(NameByName):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        if self._inner is not None:
-            self._inner.after_trial(self._study, trial, state, values)
+        if self._inner is not None and not records.is_repeat(trial):
+            self._inner.after_trial(self._shown, trial, state, values)
 
     def _proposed(
         self,
@@ -88,8 +91,8 @@ class SeededSampler(NameByName):
         inner = self._inner
         assert inner is not None, "Optuna calls before_trial first"
         if self._relative is None:
-            space = inner.infer_relative_search_space(self._study, trial)
-            self._relative = inner.sample_relative(self._study, trial, space)
+            space = inner.infer_relative_search_space(self._shown, trial)
+            self._relative = inner.sample_relative(self._shown, trial, space)
         if name in self._relative and contains(distribution, self._relative[name]):
             return self._relative[name]
-        return inner.sample_independent(self._study, trial, name, distribution)
+        return inner.sample_independent(self._shown, trial, name, distribution)

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from kopt.tuning._trials import records
+from kopt.tuning._trials.configurations import (
+    best_first,
+    by_score,
+    configurations,
+    sign_of,
+)
+from kopt.tuning._trials.confirmation import LEADING, Confirmation
 
 
 class Checkpoints:
@@ -20,12 +26,20 @@ class Checkpoints:
         folder: Where they stand.
         study: The study.
         keep: How many of the best are kept.
+        confirmation: Which others may still turn out to be the best.
     """
 
-    def __init__(self, folder: Path, study: optuna.Study, keep: int):
+    def __init__(
+        self,
+        folder: Path,
+        study: optuna.Study,
+        keep: int,
+        confirmation: Confirmation | None = None,
+    ):
         self._folder = folder
         self._study = study
         self._keep = keep
+        self._confirmation = confirmation
 
     def path(self, number: int) -> Path:
         """The file of a trial's model."""
@@ -37,9 +51,17 @@ class Checkpoints:
 
     def offer(self, number: int, model: Any, score: float) -> None:
         """Keep a trial's model if it is among the best so far."""
-        better = [one for one in best_first(self._study) if self._is_ahead(one, score)]
-        if len(better) >= self._keep:
-            return
+        trials = self._study.get_trials(deepcopy=False)
+        if not records.is_repeat(trials[number]):
+            sign = sign_of(self._study)
+            better = [
+                one
+                for one in configurations(trials)
+                if one.first.state == TrialState.COMPLETE
+                and sign * one.score <= sign * score
+            ]
+            if len(better) >= max(self._keep, LEADING if self._confirmation else 0):
+                return
         try:
             _whole(self.path(number), model.save)
         except (TypeError, ValueError, NotImplementedError):
@@ -50,7 +72,14 @@ class Checkpoints:
         """Take away the files of trials that are not among the best any more."""
         # Read before the files: what is not known yet, or runs, may be of value.
         trials = self._study.get_trials(deepcopy=False)
-        best = [trial.number for trial in best_first(self._study)[: self._keep]]
+        sign = sign_of(self._study)
+        found = best_first(self._study)[: self._keep]
+        if self._confirmation:
+            leaders = {one.first.number for one in self._confirmation.leaders(trials)}
+            ranked = by_score(configurations(trials), sign)
+            found += ranked[:LEADING]
+            found += [one for one in ranked if one.first.number in leaders]
+        best = [one.best_run(sign).number for one in found]
         best += [one.number for one in trials if one.state == TrialState.RUNNING]
         wanted = {path(one) for one in best for path in (self.path, self.weights_path)}
         for pattern in ("*.keras", "*.weights.h5"):
@@ -60,37 +89,10 @@ class Checkpoints:
                 if known and path not in wanted:
                     path.unlink(missing_ok=True)
 
-    def _is_ahead(self, trial: FrozenTrial, score: float) -> bool:
-        if trial.state != TrialState.COMPLETE:
-            return False
-        return at_least(self._study, float(trial.value or 0.0), score)
-
-
-def best_first(study: optuna.Study) -> list[FrozenTrial]:
-    """Complete trials from the best score on; those that were cut if there are none."""
-    trials = study.get_trials(deepcopy=False)
-    found = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if not found:
-        found = [
-            trial
-            for trial in trials
-            if trial.state == TrialState.PRUNED and records.SCORE in trial.user_attrs
-        ]
-    sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-    return sorted(found, key=lambda trial: (sign * score_of(trial), trial.number))
-
-
-def score_of(trial: FrozenTrial) -> float:
-    """The score of a trial that has one."""
-    score = trial.user_attrs.get(records.SCORE, trial.value)
-    return float(score if score is not None else "nan")
-
-
-def at_least(study: optuna.Study, score: float, other: float) -> bool:
-    """Whether a score is as good as another, or better."""
-    if study.direction == StudyDirection.MAXIMIZE:
-        return score >= other
-    return score <= other
+    def release(self) -> None:
+        """Keep the best alone from now on: no other one can turn out to be it."""
+        self._confirmation = None
+        self.sweep()
 
 
 def _whole(path: Path, write: Any) -> None:

@@ -10,10 +10,15 @@ import optuna
 from kopt.tuning._network import NetworkHyperModel
 from kopt.tuning._samplers.auto import Auto
 from kopt.tuning._samplers.measured_pruner import MeasuredPruner
+from kopt.tuning._trials.confirmation import LEADING, Confirmation
 from kopt.tuning._trials.errors import SpaceError
 from kopt.tuning._trials.space import Space
 from kopt.tuning.budget import Budget
 from kopt.tuning.grid import Grid
+
+# What `confirm="auto"` means. Paid from the same budget, one repeat of each of the
+# leading three lowers the regret of the answer from about 40 trials on.
+AUTO_REPEATS, AUTO_TRIALS = 1, 40
 
 
 def strategy_of(tuner: Any, space: Space, say: Callable[[str], None]) -> Any:
@@ -37,6 +42,30 @@ def pruner_of(
         return optuna.pruners.NopPruner()
     epochs = tuner.task.fit_arguments.get("epochs", 1)
     return MeasuredPruner(tuner.pruner.pruner(epochs, study), say)
+
+
+def confirmation_of(
+    tuner: Any, study: optuna.Study, say: Callable[[str], None]
+) -> Confirmation:
+    """The repeats that confirm the winner, with the reason in the log."""
+    hypermodel, trials = tuner.task.hypermodel, tuner.budget.trials
+    repeats, first = tuner.confirm, 0
+    if repeats == "auto":
+        repeats, first = AUTO_REPEATS, AUTO_TRIALS - LEADING * AUTO_REPEATS
+        seed = getattr(hypermodel, "seed", None)
+        if isinstance(hypermodel, NetworkHyperModel) and seed is not None:
+            say(
+                "No confirmation: the hypermodel has a `seed`, so that repeats tell "
+                "nothing."
+            )
+            repeats = 0
+        elif trials is not None and trials < AUTO_TRIALS:
+            say(
+                f"No confirmation: of {trials} trials (fewer than {AUTO_TRIALS}) "
+                "repeats would take more than they give."
+            )
+            repeats = 0
+    return Confirmation(study, repeats, first)
 
 
 def initial_of(tuner: Any, say: Callable[[str], None]) -> Sequence[dict[str, Any]]:

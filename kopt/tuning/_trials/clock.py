@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kopt.tuning._trials import records
+from kopt.tuning._trials.configurations import best_first
 from kopt.tuning.budget import Budget
 
 
@@ -126,13 +127,9 @@ class Clock:
 
 
 def seconds_of_best(study: optuna.Study) -> float:
-    """Seconds of the trial with the best score; of the longest cut one without it."""
-    try:
-        found = [study.best_trial]
-    except ValueError:
-        trials = study.get_trials(deepcopy=False)
-        found = [trial for trial in trials if records.SCORE in trial.user_attrs]
-    return max((one.user_attrs.get(records.SECONDS, 0.0) for one in found), default=0.0)
+    """Seconds of the longest trial of the best configuration; 0 where there is none."""
+    runs = [run for one in best_first(study)[:1] for run in one.runs]
+    return max((one.user_attrs.get(records.SECONDS, 0.0) for one in runs), default=0.0)
 
 
 def counted(trials: Sequence[FrozenTrial]) -> int:
@@ -170,6 +167,13 @@ def _last_noted(trial: FrozenTrial) -> float:
     attributes = trial.user_attrs
     end = attributes.get(records.STARTED, 0.0) + attributes.get(records.SECONDS, 0.0)
     return max(end, attributes.get(records.BEAT, 0.0))
+
+
+def usual(trials: Sequence[FrozenTrial]) -> float:
+    """Mean seconds of complete trials; 0 where there is none."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    seconds = [t.user_attrs.get(records.SECONDS, 0.0) for t in complete]
+    return sum(seconds) / len(seconds) if seconds else 0.0
 
 
 def shortest(trials: Sequence[FrozenTrial]) -> float:

@@ -43,6 +43,26 @@ def fit_data(data: Any, hp: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (data,), {}
 
 
+def check_reusable(data: Any, fit_arguments: Mapping[str, Any]) -> None:
+    """Refuse data that the first trial would use up.
+
+    Raises:
+        TypeError: If data are a generator, or another iterator.
+    """
+    parts = {"data": data, "validation_data": fit_arguments.get("validation_data")}
+    if isinstance(data, Mapping) and "x" in data:
+        parts["data"] = data["x"]
+        parts["validation_data"] = data.get("validation_data")
+    for name, part in parts.items():
+        if hasattr(part, "__next__"):
+            raise TypeError(
+                f"`{name}` is a {type(part).__name__}, which goes on where the trial "
+                "before has left it. Give a function that makes it, for each trial "
+                'again: data=lambda: {"x": batches(), "validation_data": others(), '
+                '"steps_per_epoch": 100, "validation_steps": 10}.'
+            )
+
+
 def takes_hp(data: Any) -> bool:
     """Whether the data are a function of `hp`."""
     return _is_function(data) and _takes_argument(data)

@@ -10,11 +10,16 @@ from kopt.tuning._samplers.untried import is_left
 from kopt.tuning._trials import clock as spending
 from kopt.tuning._trials import records
 from kopt.tuning._trials.clock import Clock
+from kopt.tuning._trials.confirmation import Confirmation
 from kopt.tuning.budget import Budget
 
 
 def end_of(
-    trials: Sequence[FrozenTrial], budget: Budget, clock: Clock, epochs: int
+    trials: Sequence[FrozenTrial],
+    budget: Budget,
+    clock: Clock,
+    epochs: int,
+    confirmation: Confirmation,
 ) -> str | None:
     """Why no further trial is to start, here or elsewhere; `None` if one may.
 
@@ -23,6 +28,7 @@ def end_of(
         budget: The budget of the search.
         clock: The clock of the search.
         epochs: Epochs of a trial that is not stopped.
+        confirmation: Which repeats are still to be made.
     """
     count = spending.counted(trials)
     if budget.trials is not None and count >= budget.trials:
@@ -34,7 +40,9 @@ def end_of(
     trained = spending.epochs(trials)
     if budget.epochs is not None and trained + epochs > budget.epochs:
         return f"{trained} epochs are trained"
-    return "all of the space has been tried" if is_exhausted(trials) else None
+    if not is_exhausted(trials) or confirmation.missing(trials):
+        return None
+    return "all of the space has been tried"
 
 
 def is_exhausted(trials: Sequence[FrozenTrial]) -> bool:

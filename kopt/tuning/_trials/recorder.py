@@ -51,6 +51,7 @@ class Recorder(keras.callbacks.Callback):
         self._first_expected = first_expected
         self._keep_best = keep_best
         self._epochs = 0
+        self._is_repeat = records.REPEAT_OF in trial.user_attrs
         self.values: list[float] = []
         self.history: dict[str, list[float | None]] = {}
         self.best_weights: list[np.ndarray] | None = None
@@ -138,8 +139,9 @@ class Recorder(keras.callbacks.Callback):
             self.best_weights = [np.array(one) for one in self.model.get_weights()]
         self.values.append(value)
         self._report(self._epochs, value)
-        # The pruner sees the last epoch too, but there is nothing left to save.
-        if self._trial.should_prune() and not is_last:
+        # A repeat runs to its end: its score is for the mean. The pruner sees the last
+        # epoch too, but there is nothing left to save.
+        if not self._is_repeat and self._trial.should_prune() and not is_last:
             self.is_pruned = True
             self.model.stop_training = True
 

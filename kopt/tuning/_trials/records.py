@@ -16,11 +16,17 @@ SPACE = "kopt:space"
 OBJECTIVE = "kopt:objective"
 DATA = "kopt:data"
 SEED = "kopt:seed"
+# Which epochs make a trial's score.
+SCORED_BY = "kopt:scored_by"
 # Each line under a name of its own, so that two workers never write over each other.
 WHY = "kopt:why "
 
 # Of a trial.
 RETRY_OF = "kopt:retry_of"
+# The number of the trial whose configuration this one trains again with a fresh seed,
+# and which of these repeats it is, from 1.
+REPEAT_OF = "kopt:repeat_of"
+REPEAT = "kopt:repeat"
 # Why it was cut off; it runs again.
 CUT_OFF = "kopt:cut_off"
 # How many epochs of an earlier attempt a trial went on after.
@@ -59,14 +65,22 @@ def original(trial: FrozenTrial) -> int:
 
 
 def ordinal(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> int:
-    """The place of a trial among all that are no repetition of one that was cut off.
+    """The place of a trial among all that had a configuration of their own.
 
-    A repetition has the place of its original, so that an interruption moves nothing.
+    One that runs again after it was cut off has the place of its original, so that an
+    interruption moves nothing; repeats of a configuration have none.
     """
     return sum(
-        other.number < original(trial) and RETRY_OF not in other.user_attrs
+        other.number < original(trial)
+        and RETRY_OF not in other.user_attrs
+        and not is_repeat(other)
         for other in trials
     )
+
+
+def is_repeat(trial: FrozenTrial) -> bool:
+    """Whether a trial trains the configuration of another one with a fresh seed."""
+    return REPEAT_OF in trial.user_attrs
 
 
 def attempts(trials: Sequence[FrozenTrial]) -> dict[int, list[FrozenTrial]]:
@@ -98,16 +112,25 @@ def is_cut_off(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and CUT_OFF in trial.user_attrs
 
 
-def seeds(seed: int, place: int) -> tuple[int, int]:
+def seeds(seed: int, place: int, repeat: int = 0) -> tuple[int, int]:
     """The seeds of a trial: for what is proposed, and for its training."""
-    proposal, training = np.random.SeedSequence([seed, place]).generate_state(2)
+    key = (repeat,) if repeat else ()
+    sequence = np.random.SeedSequence([seed, place], spawn_key=key)
+    proposal, training = sequence.generate_state(2)
     return int(proposal), int(training)
+
+
+def training_seed(seed: int, trials: Sequence[FrozenTrial], trial: FrozenTrial) -> int:
+    """The seed of a trial's weights, shuffling and dropout."""
+    first = trials[trial.user_attrs.get(REPEAT_OF, trial.number)]
+    place = ordinal(trials, first)
+    return seeds(seed, place, trial.user_attrs.get(REPEAT, 0))[1]
 
 
 def tried(trials: Sequence[FrozenTrial], but: int | None = None) -> list[FrozenTrial]:
     """Trials whose configurations count as tried: those that run, ended or failed.
 
-    Not those that were cut off, whose configurations come again.
+    Not those that were cut off, whose configurations come again, nor repeats.
 
     Args:
         trials: All trials of a study.
@@ -119,6 +142,7 @@ def tried(trials: Sequence[FrozenTrial], but: int | None = None) -> list[FrozenT
         for trial in trials
         if trial.number in counts
         and trial.number != but
+        and not is_repeat(trial)
         and trial.state != TrialState.WAITING
         and not is_cut_off(trial)
     ]

@@ -98,7 +98,8 @@ class Resumption:
         }
         for trial in trials:
             folder = self._folder(trial.number)
-            if has_ended(last[records.original(trial)]) and folder.exists():
+            attempt = last.get(records.original(trial), trial)
+            if has_ended(attempt) and folder.exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _folder(self, number: int) -> Path:

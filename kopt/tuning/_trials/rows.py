@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kopt.tuning._trials import records
-from kopt.tuning._trials.checkpoints import score_of
+from kopt.tuning._trials.configurations import has_score, score_of
 
 _STATES = {
     TrialState.COMPLETE: "complete",
@@ -35,12 +35,12 @@ def _row(trial: FrozenTrial, counts: bool) -> dict[str, Any]:
     reason = attributes.get(records.REASON)
     if reason is None and cut:
         reason = attributes.get(records.CUT_OFF)
-    scored = trial.state == TrialState.COMPLETE or records.SCORE in attributes
     values = attributes.get(records.VALUES, {})
     return {
         "number": trial.number,
         "state": state,
-        "score": score_of(trial) if scored else None,
+        "score": score_of(trial) if has_score(trial) else None,
+        "repeat_of": attributes.get(records.REPEAT_OF),
         "epochs": len(trial.intermediate_values),
         "seconds": attributes.get(records.SECONDS),
         "reason": reason,

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -22,6 +23,7 @@ from kopt.tuning._trials import records
 from kopt.tuning._trials.clock import Clock, OutOfTime
 from kopt.tuning._trials.data import fit_data
 from kopt.tuning._trials.errors import ObjectiveError, SpaceError
+from kopt.tuning._trials.own_folder import in_own_folder
 from kopt.tuning._trials.recorder import Recorder, TrialFailed, not_logged
 from kopt.tuning._trials.resumption import Resumption, backs_up
 from kopt.tuning._trials.space import Space
@@ -46,6 +48,8 @@ class Task:
     # Where trials are backed up.
     directory: Path
     # Called with the names met so far, when the model of a trial has been built.
+    # What shows the trials as they go.
+    progress: Any = None
     after_build: Callable[[Space], None] = field(default=lambda space: None)
 
 
@@ -58,9 +62,16 @@ class Outcome:
 
 
 def run(
-    task: Task, trial: optuna.Trial, place: int, space: Space, clock: Clock
+    task: Task, trial: optuna.Trial, seed: int, space: Space, clock: Clock
 ) -> Outcome:
     """Run a trial to its score.
+
+    Args:
+        task: What all trials of the search have in common.
+        trial: The trial.
+        seed: The seed of its training.
+        space: The space of the search.
+        clock: The clock of the search.
 
     Raises:
         TrialFailed: If it has none, for a reason that is kept.
@@ -69,7 +80,7 @@ def run(
     """
     clock.start_trial()
     try:
-        return _trained(task, trial, place, space, clock)
+        return _trained(task, trial, seed, space, clock)
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise TrialFailed("out of memory", _told(error)) from error
     except keras_tuner.errors.FailedTrialError as error:
@@ -80,9 +91,8 @@ def run(
 
 
 def _trained(
-    task: Task, trial: optuna.Trial, place: int, space: Space, clock: Clock
+    task: Task, trial: optuna.Trial, seed: int, space: Space, clock: Clock
 ) -> Outcome:
-    seed = records.seeds(task.seed, place)[1]
     # Names of layers start anew, so that a trial does not depend on those before.
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(seed)
@@ -91,6 +101,8 @@ def _trained(
     try:
         model = task.hypermodel.build(hp)
         task.after_build(space)
+        # For callbacks, and for those who look on.
+        trial.set_user_attr(records.VALUES, dict(hp.values))
         arguments = _fit_arguments(task, trial, hp, recorder)
         arguments[1]["callbacks"] += _backup(task, trial, arguments[1]["callbacks"])
         keras.utils.set_random_seed(seed)
@@ -158,6 +170,7 @@ class _NoTrial:
     """In the place of a trial, where there is no search."""
 
     number = -1
+    user_attrs: Mapping[str, Any] = MappingProxyType({})
 
     def set_user_attr(self, key: str, value: Any) -> None:
         pass
@@ -202,15 +215,20 @@ def _fit_arguments(
         callbacks = list(task.callbacks(trial))
     else:
         # Callbacks have a state; each trial starts with a fresh one.
-        callbacks = [copy.deepcopy(one) for one in task.callbacks]
+        callbacks = [in_own_folder(copy.deepcopy(one), trial) for one in task.callbacks]
     usual: dict[str, Any] = {}
     if not trains_itself(task.hypermodel):
         # A training of the user's own need not take what it was not given.
         usual["verbose"] = 0
-        if isinstance(positional[0], tf.data.Dataset):
+        if isinstance(positional[0], tf.data.Dataset) or hasattr(
+            positional[0], "__next__"
+        ):
             usual["shuffle"] = False  # Keras warns of its own default otherwise.
     named = {**usual, **task.fit_arguments, **named}
-    named["callbacks"] = [*callbacks, recorder]
+    logged = [task.objective.callback()] if hasattr(task.objective, "callback") else []
+    # First what the others may look at.
+    shown = [task.progress.callback()] if task.progress and trial.number >= 0 else []
+    named["callbacks"] = [*logged, *callbacks, recorder, *shown]
     return positional, named
 
 

@@ -18,14 +18,17 @@ from kopt.tuning._trials import records
 from kopt.tuning._trials.checkpoints import Checkpoints
 from kopt.tuning._trials.choices import (
     check_space,
+    confirmation_of,
     initial_of,
     pruner_of,
     strategy_of,
 )
 from kopt.tuning._trials.clock import Clock, OutOfTime, TrialLost
+from kopt.tuning._trials.confirmation import describe
 from kopt.tuning._trials.data import fingerprint, takes_hp
 from kopt.tuning._trials.ending import end_of, is_exhausted
 from kopt.tuning._trials.failures import Failures
+from kopt.tuning._trials.progress import Progress
 from kopt.tuning._trials.recorder import TrialFailed
 from kopt.tuning._trials.run import FATAL, as_failure, resumption, run, trains_itself
 from kopt.tuning._trials.space import Space
@@ -60,14 +63,23 @@ class Search:
             self._task.objective,
             self._task.seed,
             fingerprint(self._task.data),
+            self._task.score,
         )
+        self._say(_scored(self._task))
         self._space = Space(self._study)
         self._strategy = strategy_of(tuner, self._space, self._say)
         self._study.sampler = SeededSampler(
             self._strategy, self._task.seed, self._study
         )
         self._study.pruner = pruner_of(tuner, self._study, self._say)
-        self._checkpoints = Checkpoints(tuner.directory, self._study, tuner.keep)
+        self._confirmation = confirmation_of(tuner, self._study, self._say)
+        self._checkpoints = Checkpoints(
+            tuner.directory, self._study, tuner.keep, self._confirmation
+        )
+        self._progress = Progress(
+            self._study, self._task.objective.name, self._budget, tuner.progress
+        )
+        self._task.progress = self._progress
         self._collected = time.monotonic()
         self._failures = Failures()
         self._task.after_build = self._check_space_of_build
@@ -100,16 +112,19 @@ class Search:
             self._budget,
             self._epochs,
             {records.DRAWN: self._may_ask_later() and records.LATER},
+            self._confirmation,
             self._say,
         )
         done = 0
-        with pulse.beating():
+        with pulse.beating(), contextlib.closing(self._progress):
+            self._progress.open()
             while (trial := self._next()) is not None:
                 pulse.start(trial)
                 try:
                     self._take(trial)
                 finally:
                     pulse.stop()
+                self._progress.look(is_due=True)
                 self._checkpoints.sweep()
                 resumption(self._task, self._study).sweep()
                 self._free_memory()
@@ -132,16 +147,22 @@ class Search:
         while True:
             self._queue.bury()
             trials = self._trials()
-            if reason := end_of(trials, self._budget, self._clock, self._epochs):
-                say(self._study, f"The search ended: {reason}.")
+            reason = end_of(
+                trials, self._budget, self._clock, self._epochs, self._confirmation
+            )
+            if reason:
+                describe(self._study, self._say)
+                self._checkpoints.release()
+                self._say(f"The search ended: {reason}.")
                 return None
             self._space.refresh()
             if any(trial.state == TrialState.RUNNING for trial in trials):
                 # The others' space is no earlier one.
                 self._space.resumed = False
-            trial = None if is_exhausted(trials) else self._queue.next()
+            trial = self._queue.next(is_exhausted(trials))
             if trial is not None:
                 return trial
+            self._progress.look()
             time.sleep(pause)
             pause = min(2 * pause, _SECONDS_BETWEEN_LOOKS)
 
@@ -179,13 +200,16 @@ class Search:
 
     def _objective(self, trial: optuna.Trial) -> float:
         trials = self._trials()
-        place = records.ordinal(trials, trials[trial.number])
-        if records.GIVEN not in trial.user_attrs and place < len(self._given):
+        own = trials[trial.number]
+        place = records.ordinal(trials, own)
+        is_given = records.is_repeat(own) or records.GIVEN in own.user_attrs
+        if not is_given and place < len(self._given):
             trial.set_user_attr(records.GIVEN, self._given[place])
         self._beside = beside(trials, trial.number)
         self._trial = trial
         try:
-            outcome = run(self._task, trial, place, self._space, self._clock)
+            seed = records.training_seed(self._task.seed, trials, own)
+            outcome = run(self._task, trial, seed, self._space, self._clock)
         except optuna.TrialPruned:
             self._failures.clear()
             trial.set_user_attr(records.REASON, "stopped by the pruner")
@@ -253,3 +277,11 @@ class Search:
 
     def _say(self, text: str) -> None:
         say(self._study, text)
+
+
+def _scored(task: Any) -> str:
+    """How a trial's score comes about, as a line of the log."""
+    epochs = {"best": "of its best epoch", "last": "of its last epoch"}.get(
+        task.score, f"as the mean of its last {task.score} epochs"
+    )
+    return f"A trial's score is {task.objective.name} {epochs}."

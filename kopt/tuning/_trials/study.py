@@ -15,9 +15,22 @@ from kopt.tuning._trials.errors import SearchError
 
 
 def opened(
-    storage: Any, name: str, objective: Any, seed: int, data: str | None
+    storage: Any,
+    name: str,
+    objective: Any,
+    seed: int,
+    data: str | None,
+    scored_by: str | int | None = None,
 ) -> optuna.Study:
     """The study of that name, new or continued.
+
+    Args:
+        storage: Where it is kept.
+        name: Its name.
+        objective: Its objective.
+        seed: Its seed.
+        data: The mark of the data.
+        scored_by: Which epochs make a trial's score; `None` if somebody else decides.
 
     Raises:
         SearchError: If a study of that name is about something else.
@@ -27,7 +40,12 @@ def opened(
         study = optuna.create_study(
             storage=storage, study_name=name, direction=direction, load_if_exists=True
         )
-    told = {records.OBJECTIVE: objective.name, records.SEED: seed, records.DATA: data}
+    told = {
+        records.OBJECTIVE: objective.name,
+        records.SEED: seed,
+        records.DATA: data,
+        records.SCORED_BY: scored_by,
+    }
     if study.direction.name.lower() != direction:
         raise SearchError(
             f"The study {name!r} has the direction {study.direction.name.lower()!r}, "
@@ -39,6 +57,7 @@ def opened(
         (records.OBJECTIVE, "objective"),
         (records.SEED, "seed"),
         (records.DATA, "version of the data"),
+        (records.SCORED_BY, "`score`"),
     ):
         if key in found and found[key] != told[key]:
             raise SearchError(

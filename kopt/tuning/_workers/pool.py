@@ -39,6 +39,7 @@ class Pool:
         folder: The folder of the search.
         begun: How many trials have begun until now.
         spent: Seconds that the search has used before.
+        look: Called again and again while the workers run.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Pool:
         folder: Path,
         begun: Callable[[], int],
         spent: float,
+        look: Callable[[], None] = lambda: None,
     ):
         self._workers = workers
         self._folder = folder / "workers"
@@ -58,6 +60,7 @@ class Pool:
         self._devices = resources.gpus(os.environ)
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._begun = begun
+        self._look = look
         self._last_begun = begun()
         self._deaths = 0
         # Of this machine: all of its processes have one such clock.
@@ -80,6 +83,7 @@ class Pool:
                         code = worker.poll()
                         if code is not None:
                             self._ended(place, code)
+                    self._look()
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
             finally:
                 self._stop()

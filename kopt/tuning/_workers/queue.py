@@ -14,6 +14,7 @@ from kopt._keras.optuna_trials import id_in_storage
 from kopt.tuning._trials import clock as spending
 from kopt.tuning._trials import records
 from kopt.tuning._trials.clock import Clock
+from kopt.tuning._trials.confirmation import Confirmation
 from kopt.tuning._workers.folder import Worker
 from kopt.tuning._workers.patient import PatientStorage
 from kopt.tuning._workers.pulse import Pulse
@@ -35,6 +36,9 @@ class Queue:
     of one trial the one with the lower number stays. A worker that finds its own trial
     not to belong takes it back.
 
+    A trial of the search belongs only if the repeats that confirm its winner find room
+    behind it. They begin when no trial of the search runs any more.
+
     Args:
         study: The study.
         storage: Its storage.
@@ -44,6 +48,7 @@ class Queue:
         budget: The budget of the search.
         epochs: Epochs of a trial that is not stopped.
         marks: Further attributes that a trial carries from the beginning.
+        confirmation: Which repeats are still to be made.
         say: Takes a line of text for the log of the search.
     """
 
@@ -57,6 +62,7 @@ class Queue:
         budget: Budget,
         epochs: int,
         marks: Mapping[str, Any],
+        confirmation: Confirmation,
         say: Callable[[str], None],
     ):
         self._study = study
@@ -67,6 +73,7 @@ class Queue:
         self._budget = budget
         self._epochs = epochs
         self._marks = marks
+        self._confirmation = confirmation
         self._say = say
         self._has_said_folders = False
         storage.attributes_of_new = self.attributes
@@ -74,19 +81,25 @@ class Queue:
     def attributes(self) -> dict[str, Any]:
         """What a trial carries from its first moment on."""
         return {
-            records.WORKER: self._worker.name,
             records.FOLDER: self._worker.mark,
             records.PLACE: self._worker.place,
             records.STARTED: self._clock.elapsed,
             **self._marks,
+            # The last one: whoever knows the worker knows where to look for it.
+            records.WORKER: self._worker.name,
         }
 
-    def next(self) -> optuna.Trial | None:
-        """A trial for this worker, or nothing at the moment."""
+    def next(self, is_exhausted: bool = False) -> optuna.Trial | None:
+        """A trial for this worker, or nothing at the moment.
+
+        Args:
+            is_exhausted: Whether the search has nothing new to try.
+        """
         trials = self._study.get_trials(deepcopy=False)
-        if not self._has_room(trials):
+        if not is_exhausted and self._has_room(trials, is_repeat=False):
+            self._line_up(trials, is_repeat=False)
+        elif not self._line_up_repeat(trials):
             return None
-        self._line_up(trials)
         trial = self._study.ask()
         if records.WORKER not in trial.user_attrs:  # It had been waiting.
             for key, value in self.attributes().items():
@@ -96,7 +109,8 @@ class Queue:
         if _is_repeated_twice(trials, own):
             self._take_back(own, records.WITHDRAWN, True)
             return None
-        if not self._belongs(trials, own):
+        is_new = not records.is_repeat(own) and records.RETRY_OF not in own.user_attrs
+        if (is_exhausted and is_new) or not self._belongs(trials, own):
             self._take_back(own, records.CUT_OFF, _SURPLUS)
             return None
         return trial
@@ -152,29 +166,56 @@ class Queue:
         is_here = trial.user_attrs.get(records.FOLDER) == self._worker.mark
         return is_here and self._worker.has_ended(owner, self._storage.is_private)
 
-    def _line_up(self, trials: Sequence[FrozenTrial]) -> None:
+    def _line_up_repeat(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Let the next repeat of a leading configuration wait, if it is its turn."""
+        running = [trial for trial in trials if trial.state == _RUNNING]
+        missing = self._confirmation.missing(trials)
+        if not missing or not all(map(records.is_repeat, running)):
+            return False
+        if not self._has_room(trials, is_repeat=True):
+            return False
+        if any(trial.state == _WAITING for trial in trials):
+            return True  # Its worker was killed before it could take it.
+        if self._line_up(trials, is_repeat=True):
+            return True
+        first, place = missing[0]
+        if place == 1:
+            self._say(
+                f"Confirmation: {len(missing)} trials repeat the leading "
+                "configurations with fresh seeds."
+            )
+        self._study.enqueue_trial(first.params, user_attrs=missing[0].attributes)
+        return True
+
+    def _line_up(self, trials: Sequence[FrozenTrial], is_repeat: bool) -> bool:
         """Let the first trial that was cut off wait for a worker again."""
         for number, attempts in records.attempts(trials).items():
             if not all(map(records.is_cut_off, attempts)):
                 continue
             last = attempts[-1]
+            if is_repeat and not records.is_repeat(last):
+                continue
             # What was asked for already is drawn again, by the same seed.
             attributes = {records.RETRY_OF: number}
-            if records.GIVEN in last.user_attrs:
-                attributes[records.GIVEN] = last.user_attrs[records.GIVEN]
+            for key in (records.GIVEN, records.REPEAT_OF, records.REPEAT):
+                if key in last.user_attrs:
+                    attributes[key] = last.user_attrs[key]
             self._study.enqueue_trial(
                 last.system_attrs.get("fixed_params", {}), user_attrs=attributes
             )
             why = last.user_attrs[records.CUT_OFF]
             self._say(f"Trial {last.number} was cut off ({why}) and runs again.")
-            return
+            return True
+        return False
 
-    def _has_room(self, trials: Sequence[FrozenTrial]) -> bool:
+    def _has_room(self, trials: Sequence[FrozenTrial], is_repeat: bool) -> bool:
         """Whether a further trial would belong to the budget."""
         unfailed = sum(t.state in (*records.COUNTED, _RUNNING) for t in trials)
-        if self._budget.trials is not None and unfailed >= self._budget.trials:
+        kept = 0 if is_repeat else len(self._confirmation.missing(trials))
+        limit = self._budget.trials
+        if limit is not None and unfailed + kept >= limit:
             return False
-        return self._has_epochs(trials)
+        return self._has_epochs(trials, kept) and self._has_time(trials, kept)
 
     def _belongs(self, trials: Sequence[FrozenTrial], own: FrozenTrial) -> bool:
         """Whether a trial of this worker belongs to the budget."""
@@ -184,16 +225,27 @@ class Queue:
             if trial.state in records.COUNTED
             or (trial.state in (_RUNNING, _WAITING) and trial.number < own.number)
         ]
-        if self._budget.trials is not None and len(before) >= self._budget.trials:
+        missing = self._confirmation.missing(trials)
+        kept = 0 if records.is_repeat(own) else len(missing)
+        limit = self._budget.trials
+        if limit is not None and len(before) + kept >= limit:
             return False
         failed = [trial for trial in trials if trial.state == _FAILED]
-        return self._has_epochs([*before, *failed])
+        return self._has_epochs([*before, *failed], kept)
 
-    def _has_epochs(self, trials: Sequence[FrozenTrial]) -> bool:
+    def _has_epochs(self, trials: Sequence[FrozenTrial], kept: int) -> bool:
         if self._budget.epochs is None:
             return True
         taken = spending.epochs(trials, of_running=self._epochs)
-        return taken + self._epochs <= self._budget.epochs
+        return taken + (1 + kept) * self._epochs <= self._budget.epochs
+
+    def _has_time(self, trials: Sequence[FrozenTrial], kept: int) -> bool:
+        """Whether a trial as long as others leaves time for repeats behind it."""
+        if not kept or self._budget.minutes is None:
+            return True
+        workers = 1 + sum(trial.state == _RUNNING for trial in trials)
+        rounds = 1 + -(-kept // workers)
+        return self._clock.left > rounds * spending.usual(trials)
 
     def _take_back(self, trial: FrozenTrial, key: str, value: Any) -> None:
         with contextlib.suppress(UpdateFinishedTrialError):
@@ -208,10 +260,20 @@ class Queue:
 def _is_repeated_twice(trials: Sequence[FrozenTrial], own: FrozenTrial) -> bool:
     """Whether another attempt at the place of a trial came before it."""
     if records.RETRY_OF not in own.user_attrs:
-        return False
+        return records.is_repeat(own) and any(
+            _is_same_repeat(other, own) for other in trials[: own.number]
+        )
     return any(
         not records.is_cut_off(attempt) and attempt.number < own.number
         for attempt in records.attempts(trials)[records.original(own)]
+    )
+
+
+def _is_same_repeat(one: FrozenTrial, other: FrozenTrial) -> bool:
+    """Whether two workers have lined up one repeat of a configuration."""
+    return records.WITHDRAWN not in one.user_attrs and all(
+        one.user_attrs.get(key) == other.user_attrs[key]
+        for key in (records.REPEAT_OF, records.REPEAT)
     )
 
 

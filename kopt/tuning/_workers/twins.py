@@ -33,6 +33,7 @@ def beside(trials: Sequence[FrozenTrial], number: int) -> list[int]:
         trial.number
         for trial in trials
         if trial.state == TrialState.RUNNING
+        and not records.is_repeat(trial)
         and (
             trial.number < number
             or (
@@ -59,7 +60,7 @@ def check_twins(study: optuna.Study, number: int, beside: Collection[int]) -> No
     own = trials[number]
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     is_alone = running == [own] and not beside
-    if is_alone or own.user_attrs.get(records.GIVEN):
+    if is_alone or own.user_attrs.get(records.GIVEN) or records.is_repeat(own):
         return
     # What was left when the first value was drawn may be gone with the last.
     for other in records.tried(trials):
