@@ -6,7 +6,8 @@ for a weight, in the place of the weight. It has no public way back to the weigh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -16,14 +17,31 @@ from keras.src.backend.common.stateless_scope import (
 )
 
 
+class NamedValues(keras.StatelessScope):
+    """A scope that replaces variables and can say which one a tensor stands for.
+
+    Args:
+        values: Pairs of a `keras.Variable` and the tensor to read in its place.
+    """
+
+    def __init__(self, values: Sequence[tuple[keras.Variable, Any]]) -> None:
+        super().__init__(values, collect_losses=True, initialize_variables=False)
+        self.replaced = [variable for variable, _ in values]
+
+
 def variable_read_as(
-    value: Any, among: Iterable[keras.Variable]
+    value: Any, among: Iterable[keras.Variable] = ()
 ) -> keras.Variable | None:
-    """The one of some variables that reads as a tensor in the scope of this moment."""
+    """The variable that reads as a tensor in the scope of this moment.
+
+    Args:
+        value: The tensor.
+        among: Variables to look through. Those of `NamedValues` are known.
+    """
     if not in_stateless_scope():
         return None
     scope = get_stateless_scope()
-    for variable in among:
+    for variable in itertools.chain(among, getattr(scope, "replaced", ())):
         if scope.get_current_value(variable) is value:
             return variable
     return None

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from kopt._keras.scoped_values import variable_read_as
+
 
 @dataclass(frozen=True)
 class Traits:
@@ -51,7 +53,8 @@ class Penalty(keras.regularizers.Regularizer):
         # Sums of many small terms vanish in half precision.
         weights = ops.convert_to_tensor(x)
         wide = ops.cast(weights, keras.backend.result_type(weights.dtype, "float32"))
-        wide = self.arranged(wide, x if isinstance(x, keras.Variable) else None)
+        is_variable = isinstance(x, keras.Variable)
+        wide = self.arranged(wide, x if is_variable else variable_read_as(x))
         # The loss that Keras adds it to has this type, whatever type the layer has.
         return ops.cast(self.penalty(wide), keras.config.floatx())
 

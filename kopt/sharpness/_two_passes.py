@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
 from kopt._keras.model_state import other_variables, read
+from kopt._keras.scoped_values import NamedValues
 from kopt._keras.training_step import predict_and_lose, track_loss
 from kopt.sharpness import _methods
 from kopt.sharpness._state import SharpnessState
@@ -56,12 +57,7 @@ def train_step(model: Any, state: SharpnessState, data: Any) -> dict[str, Any]:
         ]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            with (
-                _as_before(untracked),
-                keras.StatelessScope(
-                    [*before, *mapping], collect_losses=True, initialize_variables=False
-                ),
-            ):
+            with _as_before(untracked), NamedValues([*before, *mapping]):
                 _, loss = predict_and_lose(model, x, y, sample_weight)
             loss = model.optimizer.scale_loss(loss)
         found = tape.gradient(loss, values)

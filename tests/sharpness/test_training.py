@@ -300,6 +300,32 @@ class OwnLoss(keras.Model):
         return keras.ops.mean((y - y_pred) ** 2) + penalty
 
 
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        kopt.regularizers.GroupLasso(0.5),
+        kopt.regularizers.HoyerSquare(0.5, by_group=True),
+        kopt.regularizers.SoftOrthogonal(0.5),
+    ],
+    ids=lambda penalty: type(penalty).__name__,
+)
+def test_a_penalty_knows_the_axes_of_a_weight_in_both_passes(penalty):
+    # The filters of a transposed convolution are not on its last axis. A step uphill
+    # of length zero is plain training.
+    def trained(is_aware):
+        keras.utils.set_random_seed(0)
+        layer = layers.Conv2DTranspose(3, 2, kernel_regularizer=penalty)
+        model = keras.Sequential([keras.Input((4, 4, 2)), layer])
+        if is_aware:
+            model = kopt.sharpness_aware(model, rho=0.0)
+        model.compile(kopt.SGD(0.1), "mse")
+        model.train_on_batch(np.ones((2, 4, 4, 2)), np.ones((2, 5, 5, 3)))
+        return model.get_weights()
+
+    for plain, two_passes in zip(trained(False), trained(True), strict=True):
+        np.testing.assert_allclose(two_passes, plain, rtol=1e-6)
+
+
 @each_variant
 def test_regularizers_see_the_moved_weights(variant):
     x, y = data()
