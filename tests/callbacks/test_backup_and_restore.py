@@ -141,12 +141,9 @@ def test_seconds_before_the_interruption_count(tmp_path):
     stopping = TimeStopping(minutes=10)
     stopping.set_model(small_model())
     stopping.on_train_begin()
-    stopping.set_state(
-        {
-            "stopped": False,
-            "clock": {"elapsed": 300.0, "validation": 0.0, "progress": 0.5},
-        }
-    )
+    state = stopping.get_state()
+    clock = {**state["clock"], "elapsed": 300.0, "progress": 0.5}
+    stopping.set_state({**state, "clock": clock})
     assert stopping.progress == pytest.approx(0.5, abs=0.01)
     assert stopping.get_state()["clock"]["elapsed"] == pytest.approx(300, abs=1)
 
