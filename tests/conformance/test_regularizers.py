@@ -44,10 +44,16 @@ CASES = cases(REGULARIZERS)
 ON_ARRAYS = cases(of_kind("weights", "activations"))
 FIRST = [param for param in ON_ARRAYS if param.id.endswith("-0")]
 FIRST_ON_WEIGHTS = [c for c in cases(of_kind("weights")) if c.id.endswith("-0")]
+# Every shape with the first configuration, and the last shape with every configuration.
 SHAPED = [
-    pytest.param((case.values[0], shape), id=f"{case.id}-{shape}")
+    pytest.param(
+        (case.values[0], shape),
+        id=f"{case.id}-{shape}",
+        marks=[] if case in FIRST or shape == shapes[-1] else [pytest.mark.slow],
+    )
     for case in ON_ARRAYS
-    for shape in case.values[0][0]._traits.shapes
+    for shapes in [case.values[0][0]._traits.shapes]
+    for shape in shapes
 ]
 NUMBERS = [
     pytest.param((regularizer, name), id=f"{regularizer.__name__}-{name}")
