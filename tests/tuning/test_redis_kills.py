@@ -31,6 +31,7 @@ def server():
     server.close()
 
 
+@pytest.mark.thorough
 def test_twenty_kills_at_random_moments_lose_nothing(nursery, server, tmp_path):
     chance = random.Random(0)
     # Two folders, as on two machines: a lock tells nothing.
