@@ -98,8 +98,8 @@ def main() -> None:
             budget,
             [FitSchedule(Warmup(Cosine(rate, steps=1.0), steps=0.1))],
         ),
-        trained("one cycle, to 3 times the rate", data, budget, [OneCycle(3 * rate)]),
-        trained("3 times the rate, cut on a plateau", data, budget, plateau(3 * rate)),
+        trained("one cycle, up to the rate", data, budget, [OneCycle(rate)]),
+        trained("the rate, cut on a plateau", data, budget, plateau(rate)),
         *two_budgets(data, budget, rate),
     ]
     print_table(runs, f"{data.name}: {data.sizes}")
