@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+import sqlalchemy
 
 import kopt
 from kopt.tuning._trials import records
@@ -86,7 +87,7 @@ def test_a_frozen_worker_wakes_up_and_nothing_counts_twice(nursery, storage, tmp
     frozen = nursery.start(storage, tmp_path / "a", 40)
     while len(_trials(storage, tmp_path)) < 2:
         time.sleep(0.05)
-    os.kill(frozen, signal.SIGSTOP)
+    _freeze_in_a_trial(frozen, storage, tmp_path)
     others = [nursery.start(storage, tmp_path / "b", 40) for _ in range(2)]
     started = time.monotonic()
     while not any("cut off" == row["state"] for row in _trials(storage, tmp_path)):
@@ -95,6 +96,36 @@ def test_a_frozen_worker_wakes_up_and_nothing_counts_twice(nursery, storage, tmp
     os.kill(frozen, signal.SIGCONT)
     assert all(nursery.wait(worker) for worker in [frozen, *others])
     check(storage, tmp_path / "b", 40)
+
+
+def _freeze_in_a_trial(worker, storage, folder):
+    """Stop a process that is neither between two trials nor in a transaction.
+
+    A process that is stopped while it writes keeps its lock: nobody else can write.
+    """
+    while True:
+        os.kill(worker, signal.SIGSTOP)
+        if (
+            _can_be_written(storage)
+            and _trials(storage, folder)[-1]["state"] == "running"
+        ):
+            return
+        os.kill(worker, signal.SIGCONT)
+        time.sleep(0.05)
+
+
+def _can_be_written(storage):
+    is_file = storage.startswith("sqlite")
+    waiting = {"timeout": 0} if is_file else {"options": "-c lock_timeout=100"}
+    engine = sqlalchemy.create_engine(storage, connect_args=waiting)
+    try:
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text("UPDATE trials SET state = state"))
+    except sqlalchemy.exc.OperationalError:
+        return False
+    finally:
+        engine.dispose()
+    return True
 
 
 def _trials(storage, folder):
