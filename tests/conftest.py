@@ -1,6 +1,7 @@
 import gc
 import itertools
 import os
+import zlib
 
 # Before TensorFlow loads: only errors on the screen.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -20,8 +21,28 @@ tf.config.set_logical_device_configuration(
 )
 
 
+# Of many cases of a test, how many run every time.
+_SHARE, _LEAST = 3, 2
 _TESTS_BETWEEN_FREEZES = 150
 _tests_run = itertools.count(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a test with many cases the plain run tries a third, the slow run the others.
+
+    Always the same third, but other ones for another test: so each class of a matrix
+    meets some of its laws every time.
+    """
+    tests = {}
+    for item in items:
+        if not any(map(item.get_closest_marker, ("slow", "thorough"))):
+            cases = tests.setdefault((item.path, item.cls, item.originalname), [])
+            cases.append(item)
+    for cases in tests.values():
+        cases.sort(key=lambda item: zlib.crc32(item.nodeid.encode()))
+        for item in cases[max(_LEAST, len(cases) // _SHARE) :]:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish():

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 MIDDLE = (6, 21, 13)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_off_again_and_again_ends_as_a_whole_one(tmp_path):
     whole = Setting(save_freq=1).check(tmp_path, [3, 5, 14, 2, 9, 7, 12])
     assert whole["epochs"] == [0, 1, 2]

@@ -224,6 +224,7 @@ def test_a_sweep_beside_it_is_refused():
         fit(dense_model(), BatchSizeRamp({1: 8}), LRFinder(steps=10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["arrays", "dataset"])
 def test_two_replicas_train_as_one_device(kind, two_replicas):
     with two_replicas.scope():

@@ -86,6 +86,7 @@ def differ(one, other):
     return any(np.any(a != b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 @each
 def test_training_goes_on_as_if_there_were_no_callback(kind):
     runs = []

@@ -156,6 +156,7 @@ GOOD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOOD)
 def test_good_networks_are_not_named(name):
     monitor = watched(*GOOD[name]())

@@ -277,6 +277,7 @@ def test_a_sweep_beside_it_is_refused():
         fit(model, LRFinder(steps=10), GradualUnfreeze(stages))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["groups", "layers"])
 def test_two_replicas_train_as_one_device(way, two_replicas):
     weights = []
@@ -302,6 +303,7 @@ def test_a_plan_is_taken_up_by_the_same_plan_alone():
         begun(2, 5).set_state(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "calls"), [("layers", 9), ("layers", 22), ("groups", 14), ("groups", 27)]
 )

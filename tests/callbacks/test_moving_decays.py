@@ -87,6 +87,7 @@ def test_one_cycle_moves_beta_against_the_rate(name):
     assert cycle.moves == ("learning_rate", "beta_1")
 
 
+@pytest.mark.slow
 def test_groups_keep_their_own_rates_beside_a_moving_beta():
     group = kopt.ParamGroup("bias", 0.0)
     model = dense_model(kopt.Adam(0.1, param_groups=[group]))
@@ -130,6 +131,7 @@ def test_two_replicas_train_as_one_device(two_replicas):
         np.testing.assert_allclose(other, one, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", [1, 2])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_all_ways_to_compile_a_step_move_it(steps_per_execution, jit_compile):
@@ -228,6 +230,7 @@ def test_a_new_start_leaves_a_moved_beta_where_it_is():
     assert optimizer.beta_1 == END
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["beta_1", "WeightAverage"])
 def test_an_interrupted_run_goes_on_bit_for_bit(kind, tmp_path):
     target = "beta_1" if kind == "beta_1" else "ema_momentum"

@@ -80,6 +80,7 @@ def test_rate_and_momentum_move_against_each_other(kind, three_phases):
     assert cycle.moves == ("learning_rate", "momentum")
 
 
+@pytest.mark.slow
 @pytest.mark.peer
 @pytest.mark.parametrize("kind", ["cosine", "linear"])
 @pytest.mark.parametrize("three_phases", [False, True])

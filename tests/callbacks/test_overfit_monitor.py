@@ -114,6 +114,7 @@ def compiled():
 X, Y = GENERATOR.normal(size=(24, 4)), GENERATOR.normal(size=(24, 1))
 
 
+@pytest.mark.slow
 def test_a_model_of_noise_overfits_in_a_real_fit():
     monitor = OverfitMonitor("mae")
     history = compiled().fit(

@@ -91,6 +91,7 @@ def test_validation_counts_where_there_was_some(seconds):
     assert text.splitlines()[1].endswith("  8 s, 9 s left")
 
 
+@pytest.mark.slow
 def test_the_minutes_of_another_callback_are_the_limit(seconds):
     stopping = TimeStopping(minutes=0.5)
     text, _ = shown(Takes(seconds), stopping, epochs=100)

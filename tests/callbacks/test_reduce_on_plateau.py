@@ -302,6 +302,7 @@ def test_wrappers_go_on_from_the_best_weights():
     assert_same_weights(seen.begun[2], seen.weights[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beside_a_curve", [False, True])
 def test_two_replicas_train_as_one_device(beside_a_curve, two_replicas):
     weights = []

@@ -125,6 +125,7 @@ def test_fractions_of_the_run_are_fractions_of_the_time(seconds):
     assert history.history["learning_rate"] == takes.rates[9::10]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slow", [0.5, 1.0, 4.0])
 def test_however_fast_it_is_a_run_ends_at_the_end_of_its_curve(slow, seconds):
     schedule = Warmup(Cosine(1.0, steps=1.0), steps=0.1)

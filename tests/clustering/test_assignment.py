@@ -72,6 +72,7 @@ def test_xla_gives_the_same():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_nothing_as_large_as_all_distances_is_ever_made():
     rows, centroids, upstream = numbers(1, 5000), numbers(1, 64), numbers(1, 5000)
     traced = tf.function(gradients).get_concrete_function(rows, centroids, upstream)

@@ -93,6 +93,7 @@ TOGETHER = [
 ]
 
 
+@pytest.mark.slow
 def test_beside_all_of_kopt_at_once(tmp_path):
     def callbacks():
         return [one for case in TOGETHER for one in case()]
@@ -100,6 +101,7 @@ def test_beside_all_of_kopt_at_once(tmp_path):
     setting(callbacks, model=averaging_model).check(tmp_path, [7, 25, 19])
 
 
+@pytest.mark.slow
 def test_beside_those_of_keras_that_decide_something_at_once(tmp_path):
     check_with_files(
         tmp_path, "EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint", "CSVLogger"

@@ -190,6 +190,7 @@ def assert_trained_alike(one, other):
         np.testing.assert_array_equal(found.numpy(), expected.numpy(), found.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", sampled(WRAPS, [WRAPS[0], WRAPS[2]], pytest.mark.slow))
 def test_training_continues_from_an_h5_file_as_if_it_had_not_stopped(wrap, tmp_path):
     straight = hidden()

@@ -67,6 +67,7 @@ def test_the_loop_is_integer_and_its_file_computes_the_same(kind, tmp_path):
     assert change.mean() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sampled(NETWORKS, {"stack of one", "convolution, 1D"}))
 def test_all_weights_in_the_loop_get_gradients(kind):
     model = network(kind)
@@ -154,6 +155,7 @@ def test_dropout_of_a_cell_that_convolves_is_a_mask_for_each_gate(random):
     assert np.abs(outputs[1] - outputs[0]).max() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["quantize", "sharpen"])
 def test_a_layer_that_is_called_twice_trains_sharpness_aware(first, random):
     # The second pass reads no range that the loop of the call before has moved.

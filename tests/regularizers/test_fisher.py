@@ -121,6 +121,7 @@ def test_embeddings_and_convolutions_and_statistics_have_their_places():
     assert rows[1].any() and not rows[[0, 2, 3, 4]].any()
 
 
+@pytest.mark.slow
 def test_a_second_task_is_learned_without_forgetting_the_first():
     # The first task depends on the first input, the second one on the others.
     random = np.random.default_rng(0)

@@ -123,6 +123,7 @@ def test_a_model_is_searched_and_loaded_by_a_stock_tuner(tmp_path):
     assert [trial.value for trial in oracle.study.best_trials] == [best.score]
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_stopped(tmp_path):
     def linear(hp):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
