@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kopt.callbacks._findings import Finding, listed
+from kopt._findings import Finding, listed
 from kopt.callbacks._probe import Measured
 
 # How much less than the layer with the most a layer has to matter for the loss.

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from kopt import _checks, _extras, _text_table
+from kopt._findings import Diagnosis
 from kopt._registry import register
 from kopt.callbacks import _gradient_signs, _probe, _targets
-from kopt.callbacks._findings import Diagnosis
 
 
 @register("callbacks", serializable=False)

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 
 from kopt import _checks, _extras
+from kopt._findings import Diagnosis, Finding
 from kopt._keras.fit_length import has_validation
 from kopt._registry import register
 from kopt.callbacks import _fit_curves, _metric_direction
-from kopt.callbacks._findings import Diagnosis, Finding
 
 _ADVICE = {
     "overfitting": (
