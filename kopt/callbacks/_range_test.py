@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+_MEDIAN_OF = 5
+
 
 def smooth(losses: np.ndarray, smoothing: float) -> np.ndarray:
     """The running mean of losses, unbiased from the first one on.
@@ -38,8 +40,15 @@ def trend(losses: np.ndarray, width: float) -> np.ndarray:
     """Losses averaged over their neighbours on both sides.
 
     Weights are a Gaussian of `width` points; at the ends they are those of the points
-    that exist, and add up to one there too.
+    that exist, and add up to one there too. Before that the medians of a few losses
+    take their place: near the end of a sweep single batches have losses many times as
+    high as those around, and one of them would split a valley in two.
     """
+    edge = _MEDIAN_OF // 2
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(losses, edge, mode="edge"), _MEDIAN_OF
+    )
+    losses = np.median(windows, axis=1)
     places = np.arange(len(losses))
     weights = np.exp(-0.5 * np.square((places[:, None] - places) / width))
     return weights @ losses / weights.sum(axis=1)

@@ -57,6 +57,15 @@ def test_the_trend_does_not_lag_where_the_running_mean_does():
     assert half_way(_range_test.smooth(losses, 0.98)) > middle + 10
 
 
+def test_a_batch_that_is_far_off_does_not_move_the_trend():
+    losses = fall(1e-3)
+    spiked = losses.copy()
+    spiked[70] += 50.0
+    np.testing.assert_allclose(
+        _range_test.trend(spiked, 3.0), _range_test.trend(losses, 3.0), atol=0.01
+    )
+
+
 def test_the_trend_averages_noise_away():
     noise = np.random.default_rng(0).normal(size=1000)
     # A Gaussian of width w has the noise of 2 sqrt(pi) w equal weights.
